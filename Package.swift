@@ -1,0 +1,82 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
+    resources: name == "Mail" || name == "Storms" ? [.copy("Samples")] : [],
+    swiftSettings: strict)
+}
+
+let package = Package(
+  name: "qwarden",
+  products: [.executable(name: "qwarden", targets: ["qwarden"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+    .target(name: "CLinux"),
+    room("Mail"),
+    room("Files", ["Mail", "CLinux"]),
+    room("QmailQueue", ["Mail", "Files"]),
+    room("QmailControl", ["Mail", "Files"]),
+    room("Storms", ["Mail"]),
+    room("Policy", ["Mail", "Storms", "Yams"]),
+    room("Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
+    room(
+      "Response",
+      ["Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger"]),
+    room("Systemd", ["CSystemd"]),
+    room("QmailSimulator", ["Mail", "Files", "QmailQueue"]),
+    room(
+      "Watchdog",
+      [
+        "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
+        "Systemd",
+      ]),
+    .executableTarget(
+      name: "qwarden",
+      dependencies: [
+        "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
+        "Systemd", "QmailSimulator", "Watchdog",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict),
+    tests(of: "Mail"),
+    tests(of: "Files"),
+    tests(of: "QmailQueue", ["QmailSimulator", "Files", "Mail"]),
+    tests(of: "QmailControl", ["Files", "Mail"]),
+    tests(of: "Storms", ["Mail"]),
+    tests(of: "Policy", ["Mail", "Storms"]),
+    tests(of: "Ledger", ["Mail", "Storms"]),
+    tests(
+      of: "Response",
+      [
+        "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
+        "QmailSimulator",
+      ]),
+    tests(of: "Systemd"),
+    tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
+    tests(
+      of: "Watchdog",
+      [
+        "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
+        "Systemd", "QmailSimulator",
+      ]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,14 @@
+// The few Linux system calls and structures that Glibc's Swift module does not export.
+#ifndef QWARDEN_CLINUX_H
+#define QWARDEN_CLINUX_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/// getdents64(2): fills `buffer` with linux_dirent64 records; returns bytes filled, 0 at the end, -1 with errno.
+ssize_t clinux_getdents64(int fd, void *buffer, size_t size);
+
+/// Offsets inside a linux_dirent64 record (see getdents64(2)): d_ino 0, d_reclen 16, d_type 18, d_name 19.
+enum { CLINUX_DIRENT_RECLEN = 16, CLINUX_DIRENT_TYPE = 18, CLINUX_DIRENT_NAME = 19 };
+
+#endif

@@ -1,0 +1,27 @@
+import Glibc
+
+/// A file operation that failed: what was tried, on what, why, and what to do about it.
+public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
+  public var operation: String
+  public var path: String
+  /// `errno` of the failed call.
+  public var code: Int32
+  /// How to mend it, when more is known than errno says.
+  public var remedy: String?
+
+  public init(_ operation: String, _ path: String, code: Int32 = errno, remedy: String? = nil) {
+    self.operation = operation
+    self.path = path
+    self.code = code
+    self.remedy = remedy
+  }
+
+  public var isMissing: Bool { code == ENOENT || code == ENOTDIR }
+  public var isPermission: Bool { code == EACCES || code == EPERM }
+
+  public var description: String {
+    let base = "\(path): cannot \(operation): \(String(cString: strerror(code)))"
+    let advice = remedy ?? (isPermission ? "run as root or as a member of group qmail" : nil)
+    return advice.map { "\(base); \($0)" } ?? base
+  }
+}

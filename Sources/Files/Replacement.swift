@@ -1,0 +1,57 @@
+import Glibc
+
+/// Replaces a file by rename, so that a reader sees the old bytes or the new ones and never a part.
+public enum Replacement {
+  /// Writes `bytes` beside `path`, gives them the owner and mode asked for, flushes, calls `lastLook`, renames over `path`, flushes the directory.
+  ///
+  /// - Parameters:
+  ///   - lastLook: called just before the rename; throw from it to leave `path` as it is.
+  ///   - durable: whether to fsync; false for files that are rebuilt at each start.
+  public static func write<E: Error>(
+    _ bytes: [UInt8], to path: String, mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil,
+    durable: Bool = true, lastLook: () throws(E) -> Void = {}
+  ) throws(ReplacementError<E>) {
+    let cut = path.lastIndex(of: "/")
+    let folder = cut.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let name = cut.map { String(path[path.index(after: $0)...]) } ?? path
+    let temporary = ".\(name).qwarden-\(getpid())"
+    do {
+      let directory = try Descriptor.open(folder, [.directory, .following])
+      try? directory.unlink(temporary)
+      do {
+        let file = try directory.open(
+          temporary, [.write, .create, .exclusive], mode: mode_t(0o600))
+        try file.write(bytes, at: 0)
+        if let owner {
+          let now = try file.status()
+          if now.uid != owner.uid || now.gid != owner.gid {
+            try file.setOwner(uid: owner.uid, gid: owner.gid)
+          }
+        }
+        try file.setPermissions(mode)
+        if durable { try file.sync() }
+        do { try lastLook() } catch {
+          try? directory.unlink(temporary)
+          throw ReplacementError<E>.refused(error)
+        }
+        try directory.rename(temporary, to: name)
+        if durable { try directory.sync() }
+      } catch let error as FileError {
+        try? directory.unlink(temporary)
+        throw error
+      }
+    } catch let error as ReplacementError<E> {
+      throw error
+    } catch let error as FileError {
+      throw .file(error)
+    } catch {
+      throw .file(FileError("replace", path))
+    }
+  }
+}
+
+/// Why a file was not replaced; the old one stands.
+public enum ReplacementError<Refusal: Error>: Error {
+  case file(FileError)
+  case refused(Refusal)
+}

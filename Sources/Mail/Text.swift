@@ -1,0 +1,66 @@
+/// Bytes from mail as text for machine-readable output.
+public enum Text {
+  /// UTF-8 where the bytes are valid UTF-8, else each byte as its Latin-1 code point (the trace format's rule).
+  public static func decode(_ bytes: some Collection<UInt8>) -> String {
+    if let text = String(validating: bytes, as: UTF8.self) { return text }
+    var text = ""
+    for byte in bytes { text.unicodeScalars.append(Unicode.Scalar(byte)) }
+    return text
+  }
+}
+
+/// Makes hostile bytes safe for a sink. Each sink has its own rule; nothing else may print mail content.
+public enum Escaping {
+  /// For a terminal or a journal text: printable UTF-8 stays, every control byte, bidirectional override and
+  /// invalid byte becomes `\xNN` (or `\u{…}`), a backslash is doubled.
+  public static func terminal(_ bytes: some Collection<UInt8>) -> String {
+    if bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\\") }) {
+      return String(decoding: bytes, as: UTF8.self)
+    }
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      return bytes.reduce(into: "") { out, byte in
+        if byte == UInt8(ascii: "\\") {
+          out += "\\\\"
+        } else if byte >= 0x20 && byte < 0x7F {
+          out.unicodeScalars.append(Unicode.Scalar(byte))
+        } else {
+          out += hex(byte)
+        }
+      }
+    }
+    var out = ""
+    for scalar in text.unicodeScalars {
+      if scalar == "\\" {
+        out += "\\\\"
+      } else if isInvisible(scalar) {
+        out +=
+          scalar.value < 0x80
+          ? hex(UInt8(scalar.value)) : "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
+      } else {
+        out.unicodeScalars.append(scalar)
+      }
+    }
+    return out
+  }
+
+  public static func terminal(_ text: String) -> String { terminal(Array(text.utf8)) }
+
+  /// As qmail-qread prints: every byte below 32 or above 126 becomes `_` (qmail-qread.c, `issafe`).
+  public static func qread(_ bytes: some Collection<UInt8>) -> [UInt8] {
+    bytes.map { $0 < 32 || $0 > 126 ? UInt8(ascii: "_") : $0 }
+  }
+
+  private static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator,
+      .paragraphSeparator:
+      true
+    default: false
+    }
+  }
+
+  private static func hex(_ byte: UInt8) -> String {
+    let digits = Array("0123456789ABCDEF")
+    return "\\x\(digits[Int(byte >> 4)])\(digits[Int(byte & 15)])"
+  }
+}

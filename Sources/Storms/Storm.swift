@@ -1,0 +1,77 @@
+import Mail
+
+/// An episode with a kind, offenders, victims and evidence.
+public struct Storm: Sendable, Hashable {
+  /// Number of the incident; unique in one ledger or one replay.
+  public var incident: Int
+  public var kind: StormKind
+  /// Birth of the first message that belongs to it.
+  public var began: Timestamp
+  /// Birth of the last message that belongs to it, or the last sign of it.
+  public var lastSeen: Timestamp
+  /// nil while it goes on (a pause is not an end).
+  public var ended: Timestamp?
+  /// Narrowest first: the first is the one that explains the storm.
+  public var offenders: [Offender]
+  /// Flooded or forged addresses and domains, as text for output.
+  public var victims: [String]
+  public var evidence: Evidence
+  /// Up to three messages of the storm.
+  public var samples: [UInt64]
+  /// One sentence: what, who, how many, since when, over what threshold, compared with what normal, samples.
+  public var reason: String
+
+  public init(
+    incident: Int, kind: StormKind, began: Timestamp, lastSeen: Timestamp, ended: Timestamp? = nil,
+    offenders: [Offender], victims: [String] = [], evidence: Evidence = Evidence(),
+    samples: [UInt64] = [], reason: String = ""
+  ) {
+    self.incident = incident
+    self.kind = kind
+    self.began = began
+    self.lastSeen = lastSeen
+    self.ended = ended
+    self.offenders = offenders
+    self.victims = victims
+    self.evidence = evidence
+    self.samples = samples
+    self.reason = reason
+  }
+
+  /// The sender offender, when one sender explains it.
+  public var sender: Address? {
+    for case .sender(let address) in offenders { return address }
+    return nil
+  }
+}
+
+/// The counts a decision rests on. Messages and recipients are different things and both are counted.
+public struct Evidence: Sendable, Hashable {
+  public var messages = 0
+  public var recipients = 0
+  /// Recipients that failed for good, were delivered, or still wait after a first attempt should have ended.
+  public var failed = 0
+  public var delivered = 0
+  public var lingering = 0
+  public var recipientDomains = 0
+  public var senders = 0
+  public var clients = 0
+  /// Messages of the storm that bear list or VERP marks.
+  public var listMarked = 0
+  /// The sequential test on permanent failures has decided for "storm".
+  public var failuresProven = false
+  /// Messages a minute that the group usually sends, when known.
+  public var normalPerMinute: Double?
+
+  public init() {}
+}
+
+/// What the detector says.
+public enum StormEvent: Sendable, Hashable {
+  case began(Storm)
+  /// Its kind changed, or its scale by an order of magnitude.
+  case changed(Storm)
+  case ended(Storm)
+  /// This message in the queue belongs to the storm.
+  case joined(incident: Int, EntryIdentity)
+}
