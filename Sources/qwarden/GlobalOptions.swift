@@ -5,7 +5,8 @@ struct Places: ParsableArguments {
   @Option(help: ArgumentHelp("The qmail directory.", valueName: "dir"))
   var qmail = "/var/qmail"
 
-  @Option(help: ArgumentHelp("Where qwarden keeps its ledger and the quarantine.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("Where qwarden keeps its ledger and the quarantine.", valueName: "dir"))
   var state = "/var/lib/qwarden"
 
   @Option(help: ArgumentHelp("The policy file.", valueName: "file"))

@@ -8,7 +8,8 @@ struct Qwarden: ParsableCommand {
 
   static let configuration = CommandConfiguration(
     commandName: "qwarden",
-    abstract: "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
+    abstract:
+      "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
     version: version,
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
