@@ -22,13 +22,15 @@ public enum Replacement {
         let file = try directory.open(
           temporary, [.write, .create, .exclusive], mode: mode_t(0o600))
         try file.write(bytes, at: 0)
+        // The mode first: once the file is given away, only its new owner may change that (or CAP_FOWNER, which the
+        // service does not have).
+        try file.setPermissions(mode)
         if let owner {
           let now = try file.status()
           if now.uid != owner.uid || now.gid != owner.gid {
             try file.setOwner(uid: owner.uid, gid: owner.gid)
           }
         }
-        try file.setPermissions(mode)
         if durable { try file.sync() }
         do { try lastLook() } catch {
           try? directory.unlink(temporary)
