@@ -1,5 +1,6 @@
 import Glibc
 import Mail
+import Systemd
 
 /// Events as lines for a person (or, as JSON, for a program) on standard output.
 public struct TerminalSink: EventSink {
