@@ -59,7 +59,9 @@ public enum Replacement {
     do throws(ReplacementError<Never>) {
       try write(bytes, to: path, mode: mode, owner: owner, durable: durable) { () throws(Never) in }
     } catch {
-      switch error { case .file(let error): throw error }
+      switch error {
+      case .file(let error): throw error
+      }
     }
   }
 }

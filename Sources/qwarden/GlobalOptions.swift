@@ -8,7 +8,8 @@ struct QueuePlace: ParsableArguments {
 
 /// Where the ledger and the quarantine are.
 struct StatePlace: ParsableArguments {
-  @Option(help: ArgumentHelp("Where qwarden keeps its ledger and the quarantine.", valueName: "dir"))
+  @Option(
+    help: ArgumentHelp("Where qwarden keeps its ledger and the quarantine.", valueName: "dir"))
   var state = "/var/lib/qwarden"
 }
 
