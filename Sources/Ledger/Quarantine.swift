@@ -3,7 +3,7 @@ import GRDB
 import Mail
 
 extension Ledger {
-  private typealias State = QuarantinedMessage.State
+  private typealias State = QuarantineRecord.State
 
   /// Commits the intent to set these messages aside. One that is already in hand is passed over.
   /// - Returns: how many are new.
@@ -33,8 +33,8 @@ extension Ledger {
 
   /// Rows in any of `states` with a number above `after`, by number, at most `limit`.
   public func quarantine(
-    _ states: Set<QuarantinedMessage.State>, after: Int64 = 0, limit: Int = .max
-  ) throws(LedgerError) -> [QuarantinedMessage] {
+    _ states: Set<QuarantineRecord.State>, after: Int64 = 0, limit: Int = .max
+  ) throws(LedgerError) -> [QuarantineRecord] {
     try read { database in
       try Row.fetchAll(
         database,
@@ -48,7 +48,7 @@ extension Ledger {
   }
 
   /// Every row of this queue number that is not final, oldest first.
-  public func quarantine(id: UInt64) throws(LedgerError) -> [QuarantinedMessage] {
+  public func quarantine(id: UInt64) throws(LedgerError) -> [QuarantineRecord] {
     try read { database in
       try Row.fetchAll(
         database,
@@ -61,7 +61,7 @@ extension Ledger {
     }
   }
 
-  public func quarantine(number: Int64) throws(LedgerError) -> QuarantinedMessage? {
+  public func quarantine(number: Int64) throws(LedgerError) -> QuarantineRecord? {
     try read { database in
       try Row.fetchOne(
         database, sql: "SELECT * FROM quarantine WHERE number = ?", arguments: [number]
@@ -71,7 +71,7 @@ extension Ledger {
 
   /// Kept copies whose time has run out.
   public func expiredQuarantine(at now: Timestamp, limit: Int) throws(LedgerError)
-    -> [QuarantinedMessage]
+    -> [QuarantineRecord]
   {
     try read { database in
       try Row.fetchAll(
@@ -85,7 +85,7 @@ extension Ledger {
 
   /// How many rows stand in each state; of one incident or of all.
   public func quarantineCounts(incident: Int? = nil) throws(LedgerError)
-    -> [QuarantinedMessage.State: Int]
+    -> [QuarantineRecord.State: Int]
   {
     try read { database in
       let rows = try Row.fetchAll(
@@ -95,9 +95,9 @@ extension Ledger {
           \(incident == nil ? "" : "WHERE incident = ?") GROUP BY state
           """,
         arguments: incident.map { [$0] } ?? [])
-      var counts: [QuarantinedMessage.State: Int] = [:]
+      var counts: [QuarantineRecord.State: Int] = [:]
       for row in rows {
-        if let state = QuarantinedMessage.State(rawValue: row["state"]) { counts[state] = row["n"] }
+        if let state = QuarantineRecord.State(rawValue: row["state"]) { counts[state] = row["n"] }
       }
       return counts
     }
@@ -121,7 +121,7 @@ extension Ledger {
   // MARK: - Transitions. Each is one transaction; a row that is not in the state named is left as it is.
 
   /// `intended` → `copied`, with what was read. Call it after the copies are flushed to the disk.
-  public func recordCopied(_ messages: [QuarantinedMessage], at now: Timestamp)
+  public func recordCopied(_ messages: [QuarantineRecord], at now: Timestamp)
     throws(LedgerError)
   {
     try write { database in
@@ -146,7 +146,7 @@ extension Ledger {
   /// - Parameters:
   ///   - note: kept with the row where given.
   public func move(
-    _ messages: [QuarantinedMessage], to state: QuarantinedMessage.State, at now: Timestamp,
+    _ messages: [QuarantineRecord], to state: QuarantineRecord.State, at now: Timestamp,
     note: String? = nil
   ) throws(LedgerError) {
     let stamp: String? =
@@ -172,7 +172,7 @@ extension Ledger {
   }
 
   /// How many recipients of each message a delivery in flight may have reached.
-  public func recordInDoubt(_ counts: [(message: QuarantinedMessage, recipients: Int)])
+  public func recordInDoubt(_ counts: [(message: QuarantineRecord, recipients: Int)])
     throws(LedgerError)
   {
     try write { database in
@@ -185,7 +185,7 @@ extension Ledger {
   }
 
   /// Commits that the message is being given to the qmail-queue of this pid: before its last byte is.
-  public func intendRelease(_ message: QuarantinedMessage, pid: Int32, at now: Timestamp)
+  public func intendRelease(_ message: QuarantineRecord, pid: Int32, at now: Timestamp)
     throws(LedgerError)
   {
     try write { database in
@@ -214,11 +214,11 @@ extension Ledger {
     }
   }
 
-  private static func list(_ states: Set<QuarantinedMessage.State>) -> String {
+  private static func list(_ states: Set<QuarantineRecord.State>) -> String {
     states.map { "'\($0.rawValue)'" }.joined(separator: ",")
   }
 
-  private static func message(_ row: Row) throws -> QuarantinedMessage {
+  private static func message(_ row: Row) throws -> QuarantineRecord {
     let number: Int64 = row["number"]
     guard let state = State(rawValue: row["state"]) else {
       throw Unreadable(what: "quarantined message \(number) in state '\(row["state"] as String)'")
@@ -226,7 +226,7 @@ extension Ledger {
     func time(_ column: String) -> Timestamp? {
       (row[column] as Int64?).map(Timestamp.init(column:))
     }
-    var facts = QuarantinedMessage.Facts()
+    var facts = QuarantineRecord.Facts()
     facts.sender = Address([UInt8](row["sender"] as Data))
     facts.size = row["size"]
     facts.recipients = row["recipients"]
@@ -236,7 +236,7 @@ extension Ledger {
     facts.source.client = row["client"]
     facts.source.user = row["user"]
     facts.source.uid = (row["uid"] as Int64?).map { UInt32(truncatingIfNeeded: $0) }
-    return QuarantinedMessage(
+    return QuarantineRecord(
       id: number,
       identity: EntryIdentity(
         id: UInt64(bitPattern: row["id"] as Int64), birth: Timestamp(column: row["birth"])),
@@ -245,7 +245,7 @@ extension Ledger {
       gone: time("gone"), closed: time("closed"), expires: Timestamp(column: row["expires"]),
       note: row["note"],
       release: (row["release_pid"] as Int32?).flatMap { pid in
-        time("release_started").map { QuarantinedMessage.Release(pid: pid, started: $0) }
+        time("release_started").map { QuarantineRecord.Release(pid: pid, started: $0) }
       })
   }
 }

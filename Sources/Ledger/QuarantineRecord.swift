@@ -1,15 +1,13 @@
 import Mail
 
 /// A message that was, is or is to be set aside.
-public struct QuarantinedMessage: Sendable, Hashable, Identifiable {
-  /// Write-ahead states. Up to `copied` the queue is untouched; from `marking` on the copy is the message.
+public struct QuarantineRecord: Sendable, Hashable, Identifiable {
+  /// Write-ahead states: what is committed here is true of the disk, or is made true at the next start.
   public enum State: String, Sendable, Hashable, CaseIterable {
     /// Chosen; nothing has been touched.
     case intended
-    /// A complete copy is on the disk; the queue is still untouched.
+    /// A complete copy is on the disk. Marks may have begun: the copy's envelope says which recipients are ours.
     case copied
-    /// Marks may have been made: from here on it is always carried forward.
-    case marking
     /// Every pending recipient is marked; qmail-send removes it at its next pass.
     case marked
     /// Out of the queue; the copy waits for release or expiry.
