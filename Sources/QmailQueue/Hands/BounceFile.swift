@@ -11,9 +11,9 @@ struct BounceFile {
   let identity: EntryIdentity
   let folder: String
 
-  init(_ identity: EntryIdentity, in paths: QueuePaths) {
+  init(_ identity: EntryIdentity, in layout: QueueLayout) {
     self.identity = identity
-    folder = "\(paths.queue)/bounce"
+    folder = "\(layout.queue)/bounce"
   }
 
   private var name: String { String(identity.id) }

@@ -6,12 +6,12 @@ import Mail
 public struct DepartingEntry: Sendable, Hashable {
   public let identity: EntryIdentity
   public let sender: Address
-  let paths: QueuePaths
+  let layout: QueueLayout
 
-  public init(_ identity: EntryIdentity, sender: Address, in paths: QueuePaths) {
+  public init(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout) {
     self.identity = identity
     self.sender = sender
-    self.paths = paths
+    self.layout = layout
   }
 
   public enum State: Hashable, Sendable {
@@ -37,8 +37,10 @@ public struct DepartingEntry: Sendable, Hashable {
   /// - Returns: whether there was one.
   @discardableResult
   public func sweepBounce(into store: QuarantineStore) throws(RetirementRefusal) -> Bool {
-    let bounce = BounceFile(identity, in: paths)
-    guard try bounce.exists || bounce.isAside else { return false }
+    let bounce = BounceFile(identity, in: layout)
+    let isThere = try bounce.exists
+    let isAside = try bounce.isAside
+    guard isThere || isAside else { return false }
     guard let files = try files() else {
       try bounce.removeAside()
       return false
@@ -51,7 +53,7 @@ public struct DepartingEntry: Sendable, Hashable {
 
   /// nil when the entry has gone, or its number is another message's (`todo/ID` of a marked message never comes back).
   private func files() throws(RetirementRefusal) -> EntryFiles? {
-    do { return try EntryFiles.open(identity, sender: sender, in: paths) } catch {
+    do { return try EntryFiles.open(identity, sender: sender, in: layout) } catch {
       switch error {
       case .gone, .notTheSame, .unprocessed: return nil
       default: throw error

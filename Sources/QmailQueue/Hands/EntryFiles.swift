@@ -7,18 +7,18 @@ import Mail
 struct EntryFiles: ~Copyable {
   let identity: EntryIdentity
   let sender: Address
-  let paths: QueuePaths
+  let layout: QueueLayout
   private let local: Descriptor?
   private let remote: Descriptor?
 
   /// Opens the files first and checks afterwards: what was checked is then what is held, whatever happens to the names later.
-  static func open(_ identity: EntryIdentity, sender: Address, in paths: QueuePaths)
+  static func open(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout)
     throws(RetirementRefusal) -> EntryFiles
   {
-    let local = try open(paths.path(.local, identity.id), .readWrite)
-    let remote = try open(paths.path(.remote, identity.id), .readWrite)
+    let local = try open(layout.path(.local, identity.id), .readWrite)
+    let remote = try open(layout.path(.remote, identity.id), .readWrite)
     let files = EntryFiles(
-      identity: identity, sender: sender, paths: paths, local: local, remote: remote)
+      identity: identity, sender: sender, layout: layout, local: local, remote: remote)
     try files.check()
     return files
   }
@@ -27,14 +27,7 @@ struct EntryFiles: ~Copyable {
   static func open(_ path: String, _ access: Descriptor.Access)
     throws(RetirementRefusal) -> Descriptor?
   {
-    let file: Descriptor
-    do { file = try Descriptor.open(path, access) } catch {
-      if error.code == ENOENT { return nil }
-      if error.code == ELOOP {
-        throw .damaged(path: path, why: "it is a symbolic link, which qmail never makes")
-      }
-      throw .file(error)
-    }
+    guard let file = try named(path, access) else { return nil }
     let status = try Self.file { () throws(FileError) in try file.status() }
     if !status.isRegular { throw .damaged(path: path, why: "it is not a plain file") }
     if access == .readWrite && status.links > 1 {
@@ -43,12 +36,24 @@ struct EntryFiles: ~Copyable {
     return file
   }
 
+  private static func named(_ path: String, _ access: Descriptor.Access)
+    throws(RetirementRefusal) -> Descriptor?
+  {
+    do { return try Descriptor.open(path, access) } catch {
+      if error.code == ENOENT { return nil }
+      if error.code == ELOOP {
+        throw .damaged(path: path, why: "it is a symbolic link, which qmail never makes")
+      }
+      throw .file(error)
+    }
+  }
+
   /// Makes sure that the names still mean this message: `todo/ID` absent, `info` with its exact mtime and sender, and each recipient
   /// file the one that is open here (or gone, its recipients being done).
   borrowing func check() throws(RetirementRefusal) {
     let id = identity.id
-    if try Self.status(paths.path(.todo, id)) != nil { throw .unprocessed }
-    let path = paths.path(.info, id)
+    if try Self.status(layout.path(.todo, id)) != nil { throw .unprocessed }
+    let path = layout.path(.info, id)
     guard let info = try Self.open(path, .read) else { throw .gone }
     let birth = try Self.file { () throws(FileError) in try info.status().modified }
     guard birth == identity.birth else { throw .notTheSame("it was taken in at another time") }
@@ -56,7 +61,7 @@ struct EntryFiles: ~Copyable {
     let found = try Self.file { () throws(FileError) in try info.read(limit: expected.count) }
     guard found == expected else { throw .notTheSame("it has another sender") }
     for channel in Channel.allCases {
-      guard let named = try Self.status(paths.path(.init(channel), id)) else { continue }
+      guard let named = try Self.status(layout.path(.init(channel), id)) else { continue }
       guard let held = try status(of: channel), held.isSameFile(as: named) else {
         throw .notTheSame("its \(channel.rawValue) recipients are in another file")
       }
@@ -75,7 +80,7 @@ struct EntryFiles: ~Copyable {
     }
     guard let records = Self.parse(bytes ?? []) else {
       throw .damaged(
-        path: paths.path(.init(channel), identity.id), why: "it holds something else than records")
+        path: layout.path(.init(channel), identity.id), why: "it holds something else than records")
     }
     return records
   }
@@ -87,7 +92,7 @@ struct EntryFiles: ~Copyable {
     }
     guard let letter = byte?.first, letter == Record.pending || letter == Record.done else {
       throw .damaged(
-        path: paths.path(.init(recipient.channel), identity.id),
+        path: layout.path(.init(recipient.channel), identity.id),
         why: "there is no record at byte \(recipient.offset)")
     }
     return letter
@@ -160,7 +165,7 @@ struct EntryFiles: ~Copyable {
   }
 }
 
-extension QueuePaths.Kind {
+extension QueueFile {
   init(_ channel: Channel) {
     switch channel {
     case .local: self = .local

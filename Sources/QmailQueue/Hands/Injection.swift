@@ -1,5 +1,6 @@
 import Files
 import Glibc
+import Mail
 
 /// A qmail-queue that has everything but the last byte of its envelope. Dropped or cancelled, it queues nothing.
 public struct Injection: ~Copyable {
@@ -42,7 +43,7 @@ public struct Injection: ~Copyable {
     while !rest.isEmpty {
       let sent = rest.withUnsafeBytes {
         Glibc.send(
-          socket.number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue | MSG_DONTWAIT.rawValue))
+          socket.number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
       }
       if sent > 0 {
         rest = rest.dropFirst(sent)
@@ -63,7 +64,11 @@ public struct Injection: ~Copyable {
       if let result = Self.reap(pid, hasEnvelope: hasEnvelope) { return result }
       if .now >= deadline { return nil }
       // The child's end closes when it exits, a moment before it can be reaped; a child may also close it early.
-      if hasHungUp { usleep(500) } else { hasHungUp = poll(0, until: min(deadline, .now + .milliseconds(50))) }
+      if hasHungUp {
+        usleep(500)
+      } else {
+        hasHungUp = poll(0, until: min(deadline, .now + .milliseconds(50)))
+      }
     }
   }
 

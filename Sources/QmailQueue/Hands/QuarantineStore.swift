@@ -32,7 +32,8 @@ public final class QuarantineStore {
         throw QuarantineError(.missing, path, "there is no quarantine here")
       }
       if error.code == ELOOP || error.code == ENOTDIR {
-        throw QuarantineError(.foreign, path, "the quarantine must be a directory, not a link or file")
+        throw QuarantineError(
+          .foreign, path, "the quarantine must be a directory, not a link or file")
       }
       throw QuarantineError(error)
     }
@@ -109,7 +110,8 @@ public final class QuarantineStore {
     let bytes = try files { () throws(FileError) in try file.readAll(limit: 256 << 20) }
     if bytes.isEmpty {
       // The machine went down before the copy was flushed, so nothing was marked: as if it were not there.
-      throw QuarantineError(.missing, file.path, "the envelope is empty: its copy was never finished")
+      throw QuarantineError(
+        .missing, file.path, "the envelope is empty: its copy was never finished")
     }
     guard let (message, states) = EnvelopeFormat.decode(bytes), message.identity == identity else {
       throw QuarantineError(
@@ -124,7 +126,7 @@ public final class QuarantineStore {
     do {
       let body = try part("message", of: message.identity, .read)
       found = try files { () throws(FileError) in try body.status().size }
-    } catch where error.kind == .missing {
+    } catch  where error.kind == .missing {
       throw QuarantineError(.damaged, path, "there is an envelope, but its message is missing")
     }
     guard found == message.size else {
@@ -143,7 +145,7 @@ public final class QuarantineStore {
     do {
       let file = try part("bounce", of: identity, .read)
       return try files { () throws(FileError) in try file.read(limit: 1 << 20) }
-    } catch where error.kind == .missing {
+    } catch  where error.kind == .missing {
       return nil
     }
   }
@@ -162,7 +164,7 @@ public final class QuarantineStore {
   /// Removes a message, whole or partial, envelope first: cut short, it leaves a partial message, never an envelope alone.
   public func delete(_ identity: EntryIdentity) throws(QuarantineError) {
     for part in ["envelope", "envelope.new", "bounce", "message"] {
-      do { try directory.unlink(Self.name(identity, part)) } catch where !error.isMissing {
+      do { try directory.unlink(Self.name(identity, part)) } catch  where !error.isMissing {
         throw QuarantineError(error)
       } catch {}
     }
@@ -178,7 +180,8 @@ public final class QuarantineStore {
     let identity = message.identity
     if (try? directory.status(of: Self.name(identity, "envelope"))) != nil {
       throw QuarantineError(
-        .exists, "\(path)/\(Self.name(identity, "envelope"))", "the message is in quarantine already")
+        .exists, "\(path)/\(Self.name(identity, "envelope"))",
+        "the message is in quarantine already")
     }
     try delete(identity)
     do {
@@ -209,13 +212,15 @@ public final class QuarantineStore {
   }
 
   /// Appends the text of a bounce file to the message's `.bounce`; durable only after ``syncBatch()``.
-  func keepBounce(_ source: borrowing Descriptor, of identity: EntryIdentity, movedIn folder: String)
+  func keepBounce(
+    _ source: borrowing Descriptor, of identity: EntryIdentity, movedIn folder: String
+  )
     throws(QuarantineError)
   {
     do throws(FileError) {
       let name = Self.name(identity, "bounce")
       let file: Descriptor
-      do { file = try create(name) } catch where error.code == EEXIST {
+      do { file = try create(name) } catch  where error.code == EEXIST {
         file = try directory.open(name, .write)
       }
       try Self.copy(source, to: file, at: try file.status().size)
@@ -238,7 +243,8 @@ public final class QuarantineStore {
   public func syncBatch() throws(QuarantineError) {
     do throws(FileError) {
       for name in unsynced {
-        do { try directory.open(name).sync() } catch where !error.isMissing { throw error } catch {}
+        do { try directory.open(name).sync() } catch  where !error.isMissing { throw error } catch {
+        }
       }
       if !unsynced.isEmpty { try directory.sync() }
       for folder in unsyncedFolders {
@@ -274,7 +280,8 @@ public final class QuarantineStore {
       return file
     } catch let error as FileError {
       if error.code == ELOOP || error.code == ENXIO {
-        throw QuarantineError(.foreign, error.path, "this is a link or a FIFO, not a quarantined file")
+        throw QuarantineError(
+          .foreign, error.path, "this is a link or a FIFO, not a quarantined file")
       }
       if error.isMissing {
         throw QuarantineError(.missing, error.path, "there is no such message in quarantine")

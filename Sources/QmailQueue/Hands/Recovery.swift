@@ -29,19 +29,19 @@ public enum Recovery {
   ///   - boot: ``bootID()``.
   /// - Throws: what stands in the way; nothing is removed then.
   public static func finish(
-    _ identity: EntryIdentity, in paths: QueuePaths, store: QuarantineStore,
+    _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore,
     look: DeliveriesInFlight, boot: String = bootID()
   ) throws(RetirementRefusal) -> Outcome {
     let found: QuarantineEnvelope
     do { found = try store.envelope(identity) } catch {
       guard error.kind == .missing else { throw .store(error) }
-      return try abandonPartial(identity, in: paths, store: store)
+      return try abandonPartial(identity, in: layout, store: store)
     }
     let message = found.message
     let files: EntryFiles
-    do { files = try EntryFiles.open(identity, sender: message.sender, in: paths) } catch {
+    do { files = try EntryFiles.open(identity, sender: message.sender, in: layout) } catch {
       switch error {
-      case .gone, .notTheSame: return try finishGone(found, in: paths, store: store, boot: boot)
+      case .gone, .notTheSame: return try finishGone(found, in: layout, store: store, boot: boot)
       default: throw error
       }
     }
@@ -89,7 +89,8 @@ public enum Recovery {
     for (index, recipient) in message.recipients.enumerated() {
       let isDone = letters.map { $0[index] == EntryFiles.Record.done } ?? true
       switch recipient.state {
-      case .pending where isDone: changes.append((index, hasRestarted ? .inDoubt : .finishedByQmail))
+      case .pending where isDone:
+        changes.append((index, hasRestarted ? .inDoubt : .finishedByQmail))
       case .marked where !isDone: changes.append((index, .pending))
       case .marked where index == last || (hasRestarted && !isSettled):
         changes.append((index, .inDoubt))
@@ -101,12 +102,12 @@ public enum Recovery {
 
   /// The entry has left the queue: nothing to mark, only to decide what is ours.
   private static func finishGone(
-    _ envelope: consuming QuarantineEnvelope, in paths: QueuePaths, store: QuarantineStore,
+    _ envelope: consuming QuarantineEnvelope, in layout: QueueLayout, store: QuarantineStore,
     boot: String
   ) throws(RetirementRefusal) -> Outcome {
     var envelope = envelope
     let message = envelope.message
-    try BounceFile(message.identity, in: paths).removeAside()
+    try BounceFile(message.identity, in: layout).removeAside()
     do throws(FileError) {
       for (index, state) in states(of: message, letters: nil, boot: boot) {
         try envelope.set(state, of: index)
@@ -124,11 +125,11 @@ public enum Recovery {
 
   /// A copy cut short: nothing was marked. The entry's sender is not known here; its birth must do.
   private static func abandonPartial(
-    _ identity: EntryIdentity, in paths: QueuePaths, store: QuarantineStore
+    _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore
   ) throws(RetirementRefusal) -> Outcome {
-    let bounce = BounceFile(identity, in: paths)
+    let bounce = BounceFile(identity, in: layout)
     if try bounce.isAside {
-      let info = try EntryFiles.status(paths.path(.info, identity.id))
+      let info = try EntryFiles.status(layout.path(.info, identity.id))
       if info?.modified == identity.birth { try bounce.putBack() } else { try bounce.removeAside() }
     }
     do { try store.delete(identity) } catch { throw .store(error) }

@@ -25,7 +25,8 @@ public struct Retirement: ~Copyable {
   public var sender: Address { files.sender }
 
   private init(
-    files: consuming EntryFiles, mess: consuming Descriptor?, envelope: consuming QuarantineEnvelope?,
+    files: consuming EntryFiles, mess: consuming Descriptor?,
+    envelope: consuming QuarantineEnvelope?,
     recipients: [QuarantinedRecipient]
   ) {
     self.files = files
@@ -36,12 +37,12 @@ public struct Retirement: ~Copyable {
 
   /// Opens the entry's files and makes sure that they are this message's.
   /// - Parameter identity: with the exact mtime of `info`, never that of `todo`.
-  public static func open(_ identity: EntryIdentity, sender: Address, in paths: QueuePaths)
+  public static func open(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout)
     throws(RetirementRefusal) -> Retirement
   {
-    let path = paths.path(.mess, identity.id)
+    let path = layout.path(.mess, identity.id)
     let mess = try EntryFiles.open(path, .read)
-    let files = try EntryFiles.open(identity, sender: sender, in: paths)
+    let files = try EntryFiles.open(identity, sender: sender, in: layout)
     var pending: [QuarantinedRecipient] = []
     for channel in Channel.allCases {
       for record in try files.records(of: channel) where !record.isDone {
@@ -50,12 +51,15 @@ public struct Retirement: ~Copyable {
             address: record.address, channel: channel, offset: record.offset))
       }
     }
-    if pending.isEmpty { throw .alreadyDone }
-    switch mess {
-    case .none: throw .damaged(path: path, why: "the message itself is missing")
-    case .some(let mess):
-      return Retirement(files: files, mess: mess, envelope: nil, recipients: pending)
+    for channel in layout.extraChannels {
+      let other = "\(layout.queue)/\(channel)/\(identity.id % UInt64(layout.split))/\(identity.id)"
+      if try EntryFiles.status(other) != nil {
+        throw .damaged(path: other, why: "it has recipients in a channel that is not known here")
+      }
     }
+    if pending.isEmpty { throw .alreadyDone }
+    guard let mess else { throw .damaged(path: path, why: "the message itself is missing") }
+    return Retirement(files: files, mess: mess, envelope: nil, recipients: pending)
   }
 
   /// Takes up what an earlier process left off.
@@ -89,7 +93,7 @@ public struct Retirement: ~Copyable {
   public borrowing func moveBounceAside(into store: QuarantineStore) throws(RetirementRefusal)
     -> Bool
   {
-    try BounceFile(identity, in: files.paths).moveAside(files, into: store)
+    try BounceFile(identity, in: files.layout).moveAside(files, into: store)
   }
 
   /// Whether qmail is delivering to one of the recipients still to be marked. Then do not mark now: only when the attempt is over is it
@@ -136,7 +140,7 @@ public struct Retirement: ~Copyable {
       lastMark[channel] = try files.status(of: channel)?.modified
     }
     do { try envelope?.set(.marked) } catch { throw .file(error) }
-    try BounceFile(identity, in: files.paths).removeAside()
+    try BounceFile(identity, in: files.layout).removeAside()
     return marks
   }
 
@@ -186,7 +190,7 @@ public struct Retirement: ~Copyable {
   // MARK: For recovery
 
   borrowing func abandon(in store: QuarantineStore) throws(RetirementRefusal) {
-    let bounce = BounceFile(identity, in: files.paths)
+    let bounce = BounceFile(identity, in: files.layout)
     if try bounce.isAside {
       do {
         try files.check()
