@@ -1,4 +1,5 @@
 import Files
+import Glibc
 import Mail
 
 /// Why badmailfrom was not touched.
@@ -6,7 +7,7 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
   public enum Kind: Hashable, Sendable {
     /// The dialect of qmail-smtpd is not known.
     case unknownDialect
-    /// A symbolic link, directory, hard-linked, compiled, hidden from qmaild, too long, with NUL bytes: not ours to replace.
+    /// A symbolic link, directory, hard-linked, compiled, hidden from qmail-smtpd, too long, with NUL bytes: not ours to replace.
     case unfit
     /// The sender has no safe line.
     case unblockable
@@ -30,6 +31,15 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
     self.remedy = remedy
   }
 
+  init(_ error: FileError) {
+    let reason = String(cString: strerror(error.code))
+    self.init(
+      error.isPermission ? .permission : .unwritable, error.path,
+      "cannot \(error.operation): \(reason)",
+      remedy: error.isPermission
+        ? "run as root, or let qwarden write the control directory" : error.remedy)
+  }
+
   /// sysexits: 65 bad data, 73 cannot write, 75 try again, 77 no permission.
   public var exitCode: Int32 {
     switch kind {
@@ -43,4 +53,9 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
   public var description: String {
     remedy.map { "\(path): \(message); \($0)" } ?? "\(path): \(message)"
   }
+}
+
+extension FileError {
+  /// The file is longer than the reader's limit.
+  var isTooLong: Bool { code == EFBIG }
 }
