@@ -78,7 +78,7 @@ packages:
 	  missing=; \
 	  for package in $(DEBIAN_PACKAGES); do \
 	    case "$$(dpkg-query -W -f '$${db:Status-Status} ' $$package 2>/dev/null)" in \
-	      *installed*) ;; *) missing="$$missing $$package" ;; \
+	      installed*) ;; *) missing="$$missing $$package" ;; \
 	    esac; \
 	  done; \
 	  test -n "$$missing" || exit 0; \
