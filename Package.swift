@@ -32,6 +32,7 @@ let package = Package(
     .target(name: "CLinux"),
     room("Mail"),
     room("Files", ["Mail", "CLinux"]),
+    room("Selection", ["Mail"]),
     room("QmailQueue", ["Mail", "Files"]),
     room("QmailControl", ["Mail", "Files"]),
     room("Storms", ["Mail"]),
@@ -52,17 +53,18 @@ let package = Package(
       name: "qwarden",
       dependencies: [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Systemd", "QmailSimulator", "Watchdog",
+        "Selection", "Systemd", "QmailSimulator", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
     tests(of: "Mail"),
     tests(of: "Files"),
+    tests(of: "Selection", ["Mail"]),
     tests(of: "QmailQueue", ["QmailSimulator", "Files", "Mail"]),
     tests(of: "QmailControl", ["Files", "Mail"]),
     tests(of: "Storms", ["Mail"]),
     tests(of: "Policy", ["Mail", "Storms"]),
-    tests(of: "Ledger", ["Mail", "Storms"]),
+    tests(of: "Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     tests(
       of: "Response",
       [
