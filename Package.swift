@@ -36,7 +36,7 @@ let package = Package(
     room("QmailQueue", ["Mail", "Files"]),
     room("QmailControl", ["Mail", "Files"]),
     room("Storms", ["Mail"]),
-    room("Policy", ["Mail", "Storms", "Yams"]),
+    room("Policy", ["Mail", "Files", "Storms", "Yams"]),
     room("Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "Response",
