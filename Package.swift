@@ -63,7 +63,7 @@ let package = Package(
     tests(of: "QmailQueue", ["QmailSimulator", "Files", "Mail"]),
     tests(of: "QmailControl", ["Files", "Mail"]),
     tests(of: "Storms", ["Mail"]),
-    tests(of: "Policy", ["Mail", "Storms"]),
+    tests(of: "Policy", ["Mail", "Files", "Storms"]),
     tests(of: "Ledger", ["Mail", "Storms"]),
     tests(
       of: "Response",
