@@ -64,7 +64,7 @@ let package = Package(
     tests(of: "QmailControl", ["Files", "Mail"]),
     tests(of: "Storms", ["Mail"]),
     tests(of: "Policy", ["Mail", "Files", "Storms"]),
-    tests(of: "Ledger", ["Mail", "Storms"]),
+    tests(of: "Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     tests(
       of: "Response",
       [

@@ -69,6 +69,43 @@ extension Ledger {
     }
   }
 
+  /// Rows whose old entry has not left the queue yet, by number, at most `limit`; those with recipients in doubt alone, where asked:
+  /// a delivery under way may leave a bounce.
+  public func departing(inDoubtOnly: Bool = false, after: Int64 = 0, limit: Int)
+    throws(LedgerError) -> [QuarantineRecord]
+  {
+    try read { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT * FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL AND number > ?
+          \(inDoubtOnly ? "AND in_doubt > 0" : "") ORDER BY number LIMIT ?
+          """,
+        arguments: [after, limit]
+      ).map(Self.message)
+    }
+  }
+
+  /// How many rows ``departing(inDoubtOnly:after:limit:)`` would give.
+  public func departingCount() throws(LedgerError) -> Int {
+    try read { database in
+      try Int.fetchOne(
+        database,
+        sql: "SELECT count(*) FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL") ?? 0
+    }
+  }
+
+  /// The latest row of this message, final or not.
+  public func quarantine(of identity: EntryIdentity) throws(LedgerError) -> QuarantineRecord? {
+    try read { database in
+      try Row.fetchOne(
+        database,
+        sql: "SELECT * FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1",
+        arguments: [Int64(bitPattern: identity.id), identity.birth.column]
+      ).map(Self.message)
+    }
+  }
+
   /// Kept copies whose time has run out.
   public func expiredQuarantine(at now: Timestamp, limit: Int) throws(LedgerError)
     -> [QuarantineRecord]
@@ -121,14 +158,14 @@ extension Ledger {
   // MARK: - Transitions. Each is one transaction; a row that is not in the state named is left as it is.
 
   /// `intended` → `copied`, with what was read. Call it after the copies are flushed to the disk.
-  public func recordCopied(_ messages: [QuarantineRecord], at now: Timestamp)
-    throws(LedgerError)
-  {
+  public func recordCopied(
+    _ messages: [QuarantineRecord], at now: Timestamp, note: String? = nil
+  ) throws(LedgerError) {
     try write { database in
       let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET state = 'copied', copied = ?, sender = ?, size = ?, recipients = ?,
-            in_doubt = ?, subject = ?, via = ?, client = ?, user = ?, uid = ?
+            in_doubt = ?, subject = ?, via = ?, client = ?, user = ?, uid = ?, note = ?
           WHERE number = ? AND state = 'intended'
           """)
       for message in messages {
@@ -136,7 +173,7 @@ extension Ledger {
         try statement.execute(arguments: [
           now.column, facts.sender.bytes.blob, facts.size, facts.recipients, facts.inDoubt,
           facts.subject.blob, facts.source.via, facts.source.client, facts.source.user,
-          facts.source.uid.map { Int64($0) }, message.id,
+          facts.source.uid.map { Int64($0) }, note, message.id,
         ])
       }
     }
@@ -152,7 +189,6 @@ extension Ledger {
     let stamp: String? =
       switch state {
       case .marked: "marked"
-      case .gone: "gone"
       case .released, .expired, .abandoned: "closed"
       default: nil
       }
@@ -160,13 +196,13 @@ extension Ledger {
       let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET state = ?, note = ifnull(?, note)
-          \(stamp.map { ", \($0) = ifnull(\($0), ?)" } ?? ", number = ifnull(number, ?)")
-          WHERE number = ? AND state = ?
+          \(stamp.map { ", \($0) = ifnull(\($0), ?)" } ?? "") WHERE number = ? AND state = ?
           """)
       for message in messages {
-        try statement.execute(arguments: [
-          state.rawValue, note, now.column, message.id, message.state.rawValue,
-        ])
+        let before: StatementArguments = [state.rawValue, note]
+        let after: StatementArguments = [message.id, message.state.rawValue]
+        try statement.execute(
+          arguments: stamp == nil ? before + after : before + [now.column] + after)
       }
     }
   }
@@ -184,21 +220,68 @@ extension Ledger {
     }
   }
 
+  /// The entries have left the queue: rows that were `marked` become `gone`; others (released meanwhile) only bear the time.
+  public func recordGone(_ messages: [QuarantineRecord], at now: Timestamp) throws(LedgerError) {
+    try write { database in
+      let statement = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET gone = ?,
+            state = CASE state WHEN 'marked' THEN 'gone' ELSE state END
+          WHERE number = ? AND gone IS NULL
+          """)
+      for message in messages { try statement.execute(arguments: [now.column, message.id]) }
+    }
+  }
+
   /// Commits that the message is being given to the qmail-queue of this pid: before its last byte is.
-  public func intendRelease(_ message: QuarantineRecord, pid: Int32, at now: Timestamp)
-    throws(LedgerError)
-  {
+  public func intendRelease(
+    _ message: QuarantineRecord, pid: Int32, inDoubt: Bool, at now: Timestamp
+  ) throws(LedgerError) {
     try write { database in
       try database.execute(
         sql: """
-          UPDATE quarantine SET state = 'releasing', release_pid = ?, release_started = ?
+          UPDATE quarantine SET state = 'releasing', release_pid = ?, release_started = ?,
+            release_in_doubt = ?
           WHERE number = ? AND state = ?
           """,
-        arguments: [pid, now.column, message.id, message.state.rawValue])
+        arguments: [pid, now.column, inDoubt, message.id, message.state.rawValue])
       guard database.changesCount == 1 else {
         throw LedgerError(
           .busy, path, "message \(message.identity.id) is no longer \(message.state.rawValue)")
       }
+    }
+  }
+
+  /// Ends a release. With recipients left in doubt the message stays in quarantine for them; else it is `released`.
+  /// - Parameters:
+  ///   - given: recipients given back in this release; 0 when qmail-queue refused it.
+  ///   - left: recipients that are still ours to give.
+  public func finishRelease(
+    _ message: QuarantineRecord, given: Int, left: Int, at now: Timestamp, note: String? = nil
+  ) throws(LedgerError) {
+    try write { database in
+      try database.execute(
+        sql: """
+          UPDATE quarantine SET released = released + ?, note = ?,
+            in_doubt = CASE WHEN ? > 0 AND ? > 0 THEN ? ELSE in_doubt END,
+            state = CASE WHEN ? = 0 THEN 'released' WHEN gone IS NULL THEN 'marked' ELSE 'gone' END,
+            closed = CASE WHEN ? = 0 THEN ? ELSE NULL END
+          WHERE number = ? AND state IN ('releasing', 'release-in-doubt')
+          """,
+        arguments: [given, note, given, left, left, left, left, now.column, message.id])
+    }
+  }
+
+  /// Takes up a message that the quarantine directory holds and this ledger does not know (the ledger was lost): as `copied`.
+  public func adopt(
+    _ identity: EntryIdentity, _ facts: QuarantineRecord.Facts, copied: Timestamp,
+    expires: Timestamp, at now: Timestamp, note: String
+  ) throws(LedgerError) {
+    try intendQuarantine(of: [identity], incident: nil, expires: expires, at: now)
+    for record in try quarantine(id: identity.id) where record.identity == identity {
+      var record = record
+      record.facts = facts
+      try recordCopied([record], at: copied, note: note)
     }
   }
 
@@ -245,7 +328,10 @@ extension Ledger {
       gone: time("gone"), closed: time("closed"), expires: Timestamp(column: row["expires"]),
       note: row["note"],
       release: (row["release_pid"] as Int32?).flatMap { pid in
-        time("release_started").map { QuarantineRecord.Release(pid: pid, started: $0) }
-      })
+        time("release_started").map {
+          QuarantineRecord.Release(
+            pid: pid, started: $0, includedInDoubt: row["release_in_doubt"] ?? false)
+        }
+      }, released: row["released"])
   }
 }

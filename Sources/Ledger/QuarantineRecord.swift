@@ -44,8 +44,9 @@ public struct QuarantineRecord: Sendable, Hashable, Identifiable {
   public var expires: Timestamp
   /// Why it was abandoned, expired or is in doubt.
   public var note: String?
-  /// The qmail-queue that a release was given to.
   public var release: Release?
+  /// Recipients given back so far.
+  public var released: Int
 
   /// What is known of the message once it was read; empty before.
   public struct Facts: Sendable, Hashable {
@@ -70,14 +71,17 @@ public struct QuarantineRecord: Sendable, Hashable, Identifiable {
     }
   }
 
+  /// The latest release.
   public struct Release: Sendable, Hashable {
+    /// Of the qmail-queue that was given the message: in its first Received line.
     public var pid: Int32
     public var started: Timestamp
-    public init(pid: Int32, started: Timestamp) {
-      self.pid = pid
-      self.started = started
-    }
+    /// Whether recipients in doubt were given too.
+    public var includedInDoubt: Bool
   }
+
+  /// Marked, and not yet removed by qmail-send. A message may be released while its old entry still departs.
+  public var isDeparting: Bool { marked != nil && gone == nil }
 }
 
 /// Where a message came from, in columns. For a bounce of ours: the original's client, user or uid.

@@ -94,11 +94,16 @@ enum Schema {
       expires INTEGER NOT NULL,
       note TEXT,
       release_pid INTEGER,
-      release_started INTEGER
+      release_started INTEGER,
+      release_in_doubt INTEGER,
+      released INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE UNIQUE INDEX quarantine_open ON quarantine(id, birth)
       WHERE state NOT IN ('released', 'expired', 'abandoned');
+    CREATE INDEX quarantine_identity ON quarantine(id, birth);
     CREATE INDEX quarantine_state ON quarantine(state, number);
+    CREATE INDEX quarantine_departing ON quarantine(number)
+      WHERE marked IS NOT NULL AND gone IS NULL;
     CREATE INDEX quarantine_incident ON quarantine(incident);
     CREATE INDEX quarantine_released ON quarantine(release_pid) WHERE release_pid IS NOT NULL;
 

@@ -33,7 +33,9 @@ public struct SimulatedQueueProgram {
   ///
   /// - Parameter qmail: the simulated `/var/qmail`.
   /// - Returns: the exit code for the process.
-  public static func run(qmail: String) -> Int32 {
+  public static func run(qmail: String) -> Int32 { run(qmail: qmail, message: 0, envelope: 1) }
+
+  static func run(qmail: String, message: Int32, envelope: Int32) -> Int32 {
     let tree: QueueTree
     do { tree = try QueueTree(reading: qmail) } catch { return 62 }
     var clock = timespec()
@@ -42,8 +44,8 @@ public struct SimulatedQueueProgram {
     do {
       _ = try SimulatedQueueProgram(tree: tree).queue(
         uid: getuid(), pid: getpid(), at: now, stamped: false, durable: true,
-        message: { () throws(QueueRefusal) in try read(from: 0) },
-        envelope: { () throws(QueueRefusal) in try read(from: 1) })
+        message: { () throws(QueueRefusal) in try read(from: message) },
+        envelope: { () throws(QueueRefusal) in try read(from: envelope) })
       return 0
     } catch { return error.code }
   }

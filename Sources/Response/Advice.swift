@@ -63,12 +63,12 @@ extension Advice {
 
   private static func tcprules(_ client: String) -> [Advice] {
     // The client is what a Received line says: only a plain address becomes a line that somebody may paste.
-    guard let address = InternetAddress(client) else { return [] }
+    guard !client.contains("/"), ClientRange(client) != nil else { return [] }
     return [
       Advice(
         .tcprules,
-        "Refuse the client \(address.text): add the line to the file that your SMTP server's tcprules are made from, and make them anew.",
-        line: "\(address.text):deny")
+        "Refuse the client \(client): add the line to the file that your SMTP server's tcprules are made from, and make them anew.",
+        line: "\(client):deny")
     ]
   }
 

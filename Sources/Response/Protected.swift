@@ -13,11 +13,8 @@ enum Protected {
   }
 
   static func client(_ client: String, _ protect: Policy.Protection) -> String? {
-    guard let address = InternetAddress(client) else {
-      return protect.clients.contains(client) ? "client \(Escaping.terminal(client))" : nil
-    }
-    let range = protect.clients.first { InternetRange($0)?.contains(address) ?? false }
-    return range.map { "client \($0)" }
+    protect.clients.first { ClientRange($0)?.contains(client) ?? ($0 == client) }
+      .map { "client \(Escaping.terminal($0))" }
   }
 
   static func user(_ user: String, _ protect: Policy.Protection) -> String? {

@@ -5,7 +5,7 @@ import Mail
 /// The same observations come from a live queue, a recorded trace or the simulator, and give the same events. Memory is bounded
 /// whatever arrives: see the tables it holds for their capacities.
 public struct StormDetector: Sendable {
-  public let settings: DetectorSettings
+  public var settings: DetectorSettings
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
   public var localDomains: Set<Domain>
   /// Messages injected by these uids are ours (a release from quarantine): no evidence, in no storm.

@@ -11,6 +11,7 @@ struct Qwarden: ParsableCommand {
     abstract:
       "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
     version: version,
+    subcommands: [SimulatedQmailQueue.self],
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
       CommandGroup(name: "The queue", subcommands: [Stat.self, List.self]),

@@ -2,18 +2,27 @@ import Mail
 
 /// What one poll of a ``QueueWatcher`` found.
 public struct PollReport: Sendable {
-  /// In the order to be observed: departures of a number before its new arrival.
+  /// In the order to be observed: the departure of a number before its new arrival.
   public var observations: [Observation] = []
   public var statistics = PollStatistics()
-  /// What is in the queue and is no message, each told once.
+  /// What is in the queue and is no whole message, each told once.
   public var damaged: [Damage] = []
-  /// What the watcher wants the administrator to know, a sentence each (events lost, inotify limit reached …).
+  /// What the administrator should know, a sentence each (events lost, inotify limit reached …); a lasting state is told once.
   public var notes: [String] = []
+  /// There is more to tell now: poll again at once.
+  public var hasMore = false
 
   public struct Damage: Sendable, Hashable {
     public var id: UInt64
     public var why: String
+
+    public init(id: UInt64, why: String) {
+      self.id = id
+      self.why = why
+    }
   }
+
+  public init() {}
 }
 
 /// The cost of one poll, for metrics and tests.
