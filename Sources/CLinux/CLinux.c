@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
-#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -9,8 +8,8 @@ ssize_t clinux_getdents64(int fd, void *buffer, size_t size) {
   return syscall(SYS_getdents64, fd, buffer, size);
 }
 
-int clinux_start_writeback(int fd) {
-  return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+int clinux_syncfs(int fd) {
+  return syncfs(fd);
 }
 
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
