@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Mail
 
@@ -133,6 +134,10 @@ public struct Descriptor: ~Copyable, Sendable {
       done += n
     }
   }
+
+  /// Asks the kernel to start writing this file's data, without waiting for it: called for many files before ``sync()`` is
+  /// called for each, it makes one run of the disk of what would be many. A hint: failures are left to ``sync()``.
+  public func startWriteback() { _ = clinux_start_writeback(number) }
 
   /// Forces data and metadata to the disk.
   public func sync() throws(FileError) {

@@ -39,6 +39,8 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
   case recovered = "recovered"
   /// A part of the watch fails and the rest goes on (inotify lost events, the log is gone). REASON.
   case degraded = "degraded"
+  /// An administrator asked for a look (SIGUSR1): how the queue stands and what the look cost.
+  case looked = "looked"
 
   /// The 128-bit ID as 32 lower-case hexadecimal digits, as `MESSAGE_ID` and the catalog want it.
   public var id: String {
@@ -61,6 +63,7 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
     case .stopping: "ac8720ff52c14e168c06a2b906f0eeb4"
     case .recovered: "391f11b3d2cf4473828304f96c4475a1"
     case .degraded: "cc2283dddd5f4c5ba8bcbb1f39d69c22"
+    case .looked: "346224911e2a443b8ec66692d402456b"
     }
   }
 }

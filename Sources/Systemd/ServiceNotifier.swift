@@ -1,29 +1,35 @@
-import CSystemd
 import Glibc
 
-/// Tells systemd how the service is (sd_notify(3)): one datagram a call.
+/// Tells systemd how the service is, by the protocol of sd_notify(3): one datagram a call.
 ///
-/// No call throws or ends the daemon's loop: the outcome is a value to be looked at or dropped. Where systemd did not start
-/// the process every call does nothing.
+/// Nothing here throws, blocks or ends the daemon's loop: the outcome is a value to be looked at or dropped. Where systemd
+/// did not start the process every call does nothing. The datagram is sent from here and not by `sd_notify`, which waits
+/// without limit when the service manager does not read.
 public struct ServiceNotifier: Sendable {
   public enum Outcome: Sendable, Hashable {
     case sent
     /// `NOTIFY_SOCKET` is not set: nobody listens.
     case notSupervised
-    /// An `errno` value.
+    /// An `errno` value; `EAGAIN` when the service manager does not read.
     case failed(code: Int32)
   }
 
   /// How long systemd waits for `keepAlive` before it kills and restarts the service; nil when it does not watch this
   /// process (`WATCHDOG_USEC` unset, or `WATCHDOG_PID` of another process). Ping at half of it or faster.
   public let watchdogInterval: Duration?
+  /// A path, or `@` and an abstract name.
+  private let socketName: String?
 
   /// Reads the environment that systemd gave.
   public init() {
-    var microseconds: UInt64 = 0
-    watchdogInterval =
-      sd_watchdog_enabled(0, &microseconds) > 0 && microseconds <= UInt64(Int64.max)
-      ? .microseconds(Int64(microseconds)) : nil
+    self.init { name in getenv(name).map { String(cString: $0) } }
+  }
+
+  init(environment: (String) -> String?) {
+    socketName = environment("NOTIFY_SOCKET").flatMap { $0.isEmpty ? nil : $0 }
+    let watched = environment("WATCHDOG_PID").map { $0 == String(getpid()) } ?? true
+    let microseconds = environment("WATCHDOG_USEC").flatMap { Int64($0) } ?? 0
+    watchdogInterval = watched && microseconds > 0 ? .microseconds(microseconds) : nil
   }
 
   /// Startup, or a reload, is complete.
@@ -40,8 +46,8 @@ public struct ServiceNotifier: Sendable {
   @discardableResult public func reloading(status: String? = nil) -> Outcome {
     var now = timespec()
     clock_gettime(CLOCK_MONOTONIC, &now)
-    return send(
-      ["RELOADING=1", "MONOTONIC_USEC=\(now.tv_sec * 1_000_000 + now.tv_nsec / 1000)"], status)
+    let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+    return send(["RELOADING=1", "MONOTONIC_USEC=\(microseconds)"], status)
   }
 
   /// The service shuts down of its own will.
@@ -54,14 +60,48 @@ public struct ServiceNotifier: Sendable {
     send(["WATCHDOG=1"], status)
   }
 
+  /// Bytes; a longer status is cut. It is one line on a terminal.
+  static let statusLimit = 1024
+
   private func send(_ assignments: [String], _ status: String?) -> Outcome {
+    guard let socketName else { return .notSupervised }
     var lines = assignments
     if let status {
-      // A line end would start another assignment: a hostile name in a status must not say STOPPING=1.
-      lines.append(
-        "STATUS=" + String(decoding: SingleLine.make(status).prefix(1024), as: UTF8.self))
+      // A line end would start another assignment: a hostile name in a status must not say STOPPING=1. Decoding
+      // repairs a character that the cut split, since systemd drops a status that is not UTF-8.
+      let bytes = SingleLine.make(status).prefix(Self.statusLimit)
+      lines.append("STATUS=" + String(decoding: bytes, as: UTF8.self))
     }
-    let result = sd_notify(0, lines.joined(separator: "\n"))
-    return result > 0 ? .sent : result == 0 ? .notSupervised : .failed(code: -result)
+    let code = Datagram.send(Array(lines.joined(separator: "\n").utf8), to: socketName)
+    return code == 0 ? .sent : .failed(code: code)
+  }
+}
+
+/// One datagram to a Unix socket.
+private enum Datagram {
+  /// - Returns: 0, or an `errno` value.
+  static func send(_ bytes: [UInt8], to name: String) -> Int32 {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    var path = Array(name.utf8)
+    let isAbstract = path.first == UInt8(ascii: "@")
+    guard isAbstract || path.first == UInt8(ascii: "/") else { return EAFNOSUPPORT }
+    // One byte is left for the NUL that ends a path.
+    guard path.count < MemoryLayout.size(ofValue: address.sun_path) else { return ENAMETOOLONG }
+    if isAbstract { path[0] = 0 }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path) }
+    let offset = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
+    let length = socklen_t(offset + path.count + (isAbstract ? 0 : 1))
+
+    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return errno }
+    defer { close(descriptor) }
+    let flags = Int32(MSG_NOSIGNAL | MSG_DONTWAIT)
+    let sent = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        sendto(descriptor, bytes, bytes.count, flags, $0, length)
+      }
+    }
+    return sent == bytes.count ? 0 : errno
   }
 }

@@ -69,7 +69,7 @@ public struct StatusReport: Codable, Sendable, Hashable {
     }
   }
 
-  func write(state: String) throws(ReplacementError<Never>) {
+  func write(state: String) throws(FileError) {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let bytes = (try? encoder.encode(self)).map(Array.init) ?? []

@@ -1,13 +1,20 @@
 import ArgumentParser
 
-/// Where qmail, our own state and the policy are; the same three on every command.
-struct Places: ParsableArguments {
+/// The queue to read.
+struct QueuePlace: ParsableArguments {
   @Option(help: ArgumentHelp("The qmail directory.", valueName: "dir"))
   var qmail = "/var/qmail"
+}
 
-  @Option(help: ArgumentHelp("Where qwarden keeps its ledger and the quarantine.", valueName: "dir"))
+/// Where the ledger and the quarantine are.
+struct StatePlace: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("Where qwarden keeps its ledger and the quarantine.", valueName: "dir"))
   var state = "/var/lib/qwarden"
+}
 
+/// The policy in force.
+struct PolicyPlace: ParsableArguments {
   @Option(help: ArgumentHelp("The policy file.", valueName: "file"))
   var policy = "/etc/qwarden/policy.yaml"
 }

@@ -35,7 +35,9 @@ enum Output {
     deinit { Output.write(bytes, to: STDOUT_FILENO) }
   }
 
-  static func line(_ text: String) { write(Array(text.utf8) + [UInt8(ascii: "\n")], to: STDOUT_FILENO) }
+  static func line(_ text: String) {
+    write(Array(text.utf8) + [UInt8(ascii: "\n")], to: STDOUT_FILENO)
+  }
 
   static func complain(_ text: String) {
     write(Array("qwarden: \(text)\n".utf8), to: STDERR_FILENO)
@@ -47,7 +49,9 @@ enum Output {
   static func write(_ bytes: [UInt8], to descriptor: Int32) {
     var done = 0
     while done < bytes.count {
-      let n = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress.map { $0 + done }, $0.count - done) }
+      let n = bytes.withUnsafeBytes {
+        Glibc.write(descriptor, $0.baseAddress.map { $0 + done }, $0.count - done)
+      }
       if n < 0 {
         if errno == EINTR { continue }
         // Standard output is gone or full: say so where it can be said, and fail.

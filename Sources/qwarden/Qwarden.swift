@@ -8,12 +8,15 @@ struct Qwarden: ParsableCommand {
 
   static let configuration = CommandConfiguration(
     commandName: "qwarden",
-    abstract: "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
+    abstract:
+      "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
     version: version,
+    subcommands: [SimulatedQmailQueue.self],
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
       CommandGroup(name: "The queue", subcommands: [Stat.self, List.self]),
-      CommandGroup(name: "Blocks", subcommands: [Block.self, Unblock.self, Blocks.self]),
+      CommandGroup(
+        name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
       CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),
       CommandGroup(name: "Trying it", subcommands: [CheckPolicy.self, Demo.self]),
     ])
