@@ -39,7 +39,9 @@ public enum PolicyFile {
       ])
     }
     guard bytes.count <= limit else { throw refusal(tooLong) }
-    guard let text = String(validating: bytes, as: UTF8.self) else {
+    // Windows editors put a byte-order mark in front.
+    let hasMark = bytes.starts(with: [0xEF, 0xBB, 0xBF])
+    guard let text = String(validating: bytes.dropFirst(hasMark ? 3 : 0), as: UTF8.self) else {
       throw refusal("is not UTF-8 from here on", at: Place(endOf: validPrefix(of: bytes)))
     }
     let references = PolicyText.references(in: text)

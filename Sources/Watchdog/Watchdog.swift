@@ -296,16 +296,28 @@ public actor Watchdog {
       for text in found.notes { note(text, at: now) }
       for damage in found.damaged { tell(degraded("message \(damage.id): \(damage.why)", at: now)) }
       var events: [StormEvent] = []
-      for observation in found.observations { events += detector.observe(observation) }
+      for observation in found.observations where try !isReleased(observation) {
+        events += detector.observe(observation)
+      }
       look.new = found.statistics.new
       look.gone = found.statistics.gone
       look.opened = found.statistics.opened
       look.seen += found.statistics.new
       act(on: events, at: now)
-    } catch {
+    } catch let error as QueueError {
       blind(error, at: now)
+    } catch {
+      note("the ledger cannot be read: \(error)", at: now)
     }
     look.seconds = Double(WallClock.monotonic() - begun) / 1e9
+  }
+
+  /// What a release put back is our own doing and no evidence: its qmail-queue is in the ledger.
+  private func isReleased(_ observation: Observation) throws(LedgerError) -> Bool {
+    guard case .arrival(let entry) = observation.event, case .uid = entry.source,
+      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) })
+    else { return false }
+    return try ledger.wasReleased(pid: pid, before: observation.time)
   }
 
   private func see(_ observation: Observation) {

@@ -1,10 +1,13 @@
 import ArgumentParser
 import Files
+import Ledger
 import Mail
+import Policy
 import Response
 
-struct Block: ParsableCommand {
+struct BlockSender: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "block",
     abstract: "Put an envelope sender into badmailfrom for a time.",
     discussion: """
       The line is marked as qwarden's and taken out when its time is over; the other lines of badmailfrom stay as they are, byte for byte. \
@@ -39,8 +42,9 @@ struct Block: ParsableCommand {
   }
 }
 
-struct Unblock: ParsableCommand {
+struct UnblockSender: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "unblock",
     abstract: "Take a sender that qwarden blocked out of badmailfrom.",
     discussion: """
       The decision is remembered: qwarden leaves the sender alone for the policy's grace time. A line that an administrator wrote is not touched. \

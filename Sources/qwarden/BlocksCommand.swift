@@ -16,7 +16,7 @@ struct Blocks: ParsableCommand {
   func run() throws {
     let ledger = try Ledger.reading(state)
     let blocks =
-      try past ? ledger.blocks(Set(Ledger.Block.State.allCases)) : ledger.standingBlocks()
+      past ? try ledger.blocks(Set(Block.State.allCases)) : try ledger.standingBlocks()
     if blocks.isEmpty { throw PlainFailure("nobody is blocked", Exit.nothingMatched) }
     for block in blocks {
       if format.json {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dispatch
 import Files
+import Foundation
 import Glibc
 import Ledger
 import Mail
@@ -63,14 +64,8 @@ struct DemoFolder {
     path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
-  func remove() {
-    let pid = UnsafeMutablePointer<pid_t>.allocate(capacity: 1)
-    defer { pid.deallocate() }
-    var arguments: [UnsafeMutablePointer<CChar>?] =
-      ["rm", "-rf", "--", path].map { strdup($0) } + [nil]
-    if posix_spawn(pid, "/bin/rm", nil, nil, &arguments, nil) == 0 { waitpid(pid.pointee, nil, 0) }
-    for argument in arguments { free(argument) }
-  }
+  /// Removes the directory with everything in it.
+  func remove() { try? FileManager.default.removeItem(atPath: path) }
 }
 
 /// What the visitor sees: the story's own lines and qwarden's events, each with the seconds since the beginning.

@@ -14,7 +14,16 @@ extension Ledger {
 }
 
 extension LedgerError: CommandFailure {}
-extension QuarantineError: CommandFailure {}
+
+extension QuarantineError: CommandFailure {
+  var exitCode: Int32 {
+    switch kind {
+    case .file(let error): error.exitCode
+    case .foreign, .damaged, .missing, .exists: Exit.badData
+    }
+  }
+}
+
 extension QueueError: CommandFailure {}
 extension ControlError: CommandFailure {}
 extension BadmailfromError: CommandFailure {}

@@ -2,6 +2,7 @@ import ArgumentParser
 import Files
 import Mail
 import QmailQueue
+import Selection
 import Synchronization
 
 struct List: ParsableCommand {

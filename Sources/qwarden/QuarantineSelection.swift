@@ -30,7 +30,7 @@ struct QuarantineSelection {
 
   private func isMeant(_ record: QuarantineRecord) throws -> Bool {
     if let incident, record.incident != incident { return false }
-    return selection.isEmpty || selection.matches(try entry(of: record), now: now)
+    return try selection.isEmpty || selection.matches(entry(of: record), now: now)
   }
 
   /// The message as an entry. Its recipients are read from the copy only when a condition asks for them.

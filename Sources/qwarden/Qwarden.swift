@@ -15,7 +15,8 @@ struct Qwarden: ParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
       CommandGroup(name: "The queue", subcommands: [Stat.self, List.self]),
-      CommandGroup(name: "Blocks", subcommands: [Block.self, Unblock.self, Blocks.self]),
+      CommandGroup(
+        name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
       CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),
       CommandGroup(name: "Trying it", subcommands: [CheckPolicy.self, Demo.self]),
     ])

@@ -4,6 +4,7 @@ import Ledger
 import Mail
 import QmailQueue
 import Response
+import Selection
 
 struct Release: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -74,7 +74,9 @@ struct SelectionOptions: ParsableArguments {
 
   private func patterns(_ texts: [String]) throws -> [Pattern] {
     try texts.map { text in
-      do { return try Pattern(text) } catch { throw PlainFailure(error.description, Exit.usage) }
+      do throws(PatternError) { return try Pattern(text) } catch {
+        throw PlainFailure(error.description, Exit.usage)
+      }
     }
   }
 

@@ -120,9 +120,7 @@ struct PolicyErrorTests {
           "policy.yaml:3:3: the key 'per-hour' stands twice in this section; keep one of them",
           "policy.yaml:4:15: expected a whole number from 0 to 10000, found 'x'",
           "policy.yaml:5:1: the key 'mode' stands twice in this section; keep one of them",
-          "policy.yaml:6:1: unknown key 'foo', did you mean 'mode'?",
-        ].filter { !$0.contains("'foo', did") } + [
-          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, detection, blocking, quarantine, protect"
+          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, detection, blocking, quarantine, protect",
         ])
   }
 

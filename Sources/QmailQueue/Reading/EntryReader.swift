@@ -160,6 +160,7 @@ extension OpenQueue {
     }
     entry.size = Int64(status.st_size)
     entry.source = head.source
+    entry.queuedBy = head.pid
     entry.isList = head.isList
     entry.subject = head.subject
     return nil

@@ -273,7 +273,7 @@ public final class QueueWatcher {
     var limit = 64 * 1024
     while offset < Int(status.st_size), limit <= 1 << 20 {
       guard buffer.fill(from: file, limit: limit, offset: Int64(offset)) else { break }
-      let (count, consumed) = BounceFile.failures(buffer.filled.span)
+      let (count, consumed) = Mail.BounceFile.failures(buffer.filled.span)
       failures += count
       offset += consumed
       if buffer.count < limit { break }
