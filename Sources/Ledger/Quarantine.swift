@@ -140,6 +140,20 @@ extension Ledger {
     }
   }
 
+  /// Messages of an incident that were chosen and not abandoned, and those of them that have left the queue.
+  public func quarantineTally(incident: Int) throws(LedgerError) -> (chosen: Int, gone: Int) {
+    try read { database in
+      let row = try Row.fetchOne(
+        database,
+        sql: """
+          SELECT count(*) AS chosen, count(gone) AS gone FROM quarantine
+          WHERE incident = ? AND state <> 'abandoned'
+          """,
+        arguments: [incident])
+      return (row?["chosen"] ?? 0, row?["gone"] ?? 0)
+    }
+  }
+
   /// A message that was given back under this pid at or before `moment`, and not more than a day earlier: pids come again.
   public func wasReleased(pid: Int32, before moment: Timestamp) throws(LedgerError) -> Bool {
     try read { database in
@@ -207,15 +221,20 @@ extension Ledger {
     }
   }
 
-  /// How many recipients of each message a delivery in flight may have reached.
-  public func recordInDoubt(_ counts: [(message: QuarantineRecord, recipients: Int)])
+  /// `copied` → `marked`, with how many recipients are ours and how many of them a delivery in flight may have reached.
+  public func recordMarked(_ messages: [QuarantineRecord], at now: Timestamp)
     throws(LedgerError)
   {
     try write { database in
-      for (message, recipients) in counts {
-        try database.execute(
-          sql: "UPDATE quarantine SET in_doubt = ? WHERE number = ?",
-          arguments: [recipients, message.id])
+      let statement = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET state = 'marked', marked = ?, recipients = ?, in_doubt = ?
+          WHERE number = ? AND state = 'copied'
+          """)
+      for message in messages {
+        try statement.execute(arguments: [
+          now.column, message.facts.recipients, message.facts.inDoubt, message.id,
+        ])
       }
     }
   }

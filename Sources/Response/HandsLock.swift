@@ -8,13 +8,17 @@ enum HandsLock {
   /// Takes the lock, trying for about `patience`.
   /// - Returns: nil when another process kept it all that time.
   static func take(state: String, patience: Duration) throws(FileError) -> FileLock? {
-    let pause = Duration.milliseconds(20)
-    var tries = max(1, Int(patience.inSeconds / pause.inSeconds))
+    var pauses = Int(patience.inSeconds * 50)
     while true {
       if let lock = try FileLock.take("\(state)/lock", waiting: false) { return lock }
-      tries -= 1
-      if tries <= 0 { return nil }
+      if pauses <= 0 { return nil }
+      pauses -= 1
       usleep(20_000)
     }
   }
+}
+
+/// A wait too short to be seen.
+enum Pause {
+  static func briefly() { usleep(2_000) }
 }

@@ -207,8 +207,8 @@ import Testing
     #expect(stored.facts == record.facts)
     #expect(stored.facts.source.client == "198.18.0.1")
 
-    try ledger.recordInDoubt([(stored, 1)])
-    try ledger.move([stored], to: .marked, at: .noon + .seconds(1))
+    stored.facts.inDoubt = 1
+    try ledger.recordMarked([stored], at: .noon + .seconds(1))
     #expect(try ledger.departing(limit: 10).count == 1)
     #expect(try ledger.departing(inDoubtOnly: true, limit: 10).count == 1)
     #expect(try ledger.departingCount() == 1)
@@ -244,6 +244,7 @@ import Testing
     #expect(try ledger.intendQuarantine(of: [one], incident: 6, expires: keep, at: .noon) == 1)
     #expect(try ledger.quarantineCounts()[.intended] == 2)
     #expect(try ledger.quarantineCounts(incident: 5)[.released] == 1)
+    #expect(try ledger.quarantineTally(incident: 5) == (2, 1))
     try ledger.forgetQuarantine(closedBefore: .noon + .seconds(7))
     #expect(try ledger.quarantine(number: record.id) == nil)
   }
@@ -259,7 +260,7 @@ import Testing
     try ledger.recordCopied([record], at: .noon)
     var copied = record
     copied.state = .copied
-    try ledger.move([copied], to: .marked, at: .noon)
+    try ledger.recordMarked([copied], at: .noon)
     #expect(try ledger.expiredQuarantine(at: .noon + .seconds(11), limit: 10) == [])
     try ledger.recordGone([copied], at: .noon + .seconds(5))
     #expect(try ledger.expiredQuarantine(at: .noon + .seconds(9), limit: 10) == [])
