@@ -148,6 +148,19 @@ import Testing
     #expect(SimulatedQueueProgram.run(qmail: "/nowhere", message: 0, envelope: 0) == 62)
   }
 
+  @Test("the queue program ends with the envelope's end, though its sender keeps the stream open")
+  func openEnvelope() throws {
+    let box = try Sandbox(started: false)
+    var ends: [Int32] = [0, 0]
+    #expect(pipe(&ends) == 0)
+    write(ends[1], "Fa@b\0Tc@d\0\0", 12)
+    let nothing = open("/dev/null", O_RDONLY)
+    #expect(
+      SimulatedQueueProgram.run(qmail: box.qmail.qmail, message: nothing, envelope: ends[0]) == 0)
+    for number in ends + [nothing] { close(number) }
+    #expect(try box.qmail.tree.numbers(.todo).count == 1)
+  }
+
   @Test("bin/qmail-queue hands over to the given program, whatever its path")
   func script() throws {
     let box = try Sandbox(started: false)
