@@ -36,7 +36,7 @@ let package = Package(
     room("QmailQueue", ["Mail", "Files"]),
     room("QmailControl", ["Mail", "Files"]),
     room("Storms", ["Mail"]),
-    room("Policy", ["Mail", "Storms", "Yams"]),
+    room("Policy", ["Mail", "Files", "Storms", "Yams"]),
     room("Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "Response",
@@ -63,7 +63,7 @@ let package = Package(
     tests(of: "QmailQueue", ["QmailSimulator", "Files", "Mail"]),
     tests(of: "QmailControl", ["Files", "Mail"]),
     tests(of: "Storms", ["Mail"]),
-    tests(of: "Policy", ["Mail", "Storms"]),
+    tests(of: "Policy", ["Mail", "Files", "Storms"]),
     tests(of: "Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     tests(
       of: "Response",

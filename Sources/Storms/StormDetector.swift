@@ -2,14 +2,46 @@ import Mail
 
 /// Tells storms from busy days. A pure value: what it knows came in through ``observe(_:)``, time included.
 ///
-/// The same observations come from a live queue, a recorded trace or the simulator, and give the same events. Memory is bounded
-/// whatever arrives: see the tables it holds for their capacities.
+/// The same observations come from a live queue, a recorded trace or the simulator, and give the same events. Volume goes by the
+/// birth of messages, so that a queue full of old mail seen at the start is no burst; outcomes go by the time they are seen.
+///
+/// Outcomes are inferred from the queue where no log tells them: a finished recipient of an entry that bounces has failed; our own
+/// bounce tells of the failures of its original; what leaves without a word was delivered; a recipient that still waits although
+/// a later message of its channel has finished (qmail-send starts first attempts in the order of birth, `pqchan` in qmail-send.c)
+/// was deferred.
+///
+/// Memory is bounded whatever arrives: 65,536 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
   public var settings: DetectorSettings
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
   public var localDomains: Set<Domain>
   /// Messages injected by these uids are ours (a release from quarantine): no evidence, in no storm.
   public var ownUIDs: Set<UInt32> = []
+
+  var nextIncident: Int
+  var now = Timestamp(nanoseconds: .min)
+  var episodes: [Episode] = []
+  var mail = MailTable(capacity: 65_536)
+  var groups: GroupTable
+  var book = FailureBook()
+  var correspondence = Correspondence()
+  var notices: NoticeWatch
+  var bouncesOut: BounceOutWatch
+  var stall: StallWatch
+  var backlog = BacklogWatch()
+  var deferrals = HeavyHitters<Domain, DomainDeferrals>(capacity: 512)
+  var lingering = LingerQueue()
+  var log = LogJoin()
+  /// All outbound mail that is in no storm, and the clients and uids whose recipients fail or wait.
+  var everybody: TallyWindow
+  var badSources: Spread
+  /// The newest birth of a message that has finished on each channel, and when anything finished there.
+  var finished: [Channel: (birth: Timestamp, seen: Timestamp)] = [:]
+  var suspects: [Offender] = []
+  var isStrangerSuspect = false
+  var suspectDomains: [Domain] = []
+  var outbox: [StormEvent] = []
+  private var lastTick = Timestamp(nanoseconds: .min)
 
   /// - Parameters:
   ///   - resuming: storms that were open when qwarden stopped; messages go on joining them.
@@ -20,20 +52,554 @@ public struct StormDetector: Sendable {
   ) {
     self.settings = settings
     self.localDomains = localDomains
-    self.storms = resuming
-    self.nextIncident = nextIncident
+    self.nextIncident = max(nextIncident, (resuming.map(\.incident).max() ?? 0) + 1)
+    groups = GroupTable(settings)
+    notices = NoticeWatch(settings)
+    bouncesOut = BounceOutWatch(settings)
+    stall = StallWatch(settings)
+    everybody = TallyWindow(settings.window)
+    badSources = Spread(window: settings.window)
+    episodes = resuming.map { Episode($0, settings: settings, lastBusy: nil) }
   }
 
   /// The storms that go on now, oldest first, with their figures as they stand.
-  public private(set) var storms: [Storm]
-  private var nextIncident: Int
+  public var storms: [Storm] { episodes.map { $0.told(settings) } }
 
   /// Takes in one observation and says what follows from it: first what began, changed or ended, then who joined.
-  public mutating func observe(_ observation: Observation) -> [StormEvent] { [] }
+  public mutating func observe(_ observation: Observation) -> [StormEvent] {
+    now = max(now, observation.time)
+    for place in episodes.indices where episodes[place].lastBusy == nil {
+      episodes[place].lastBusy = now
+    }
+    switch observation.event {
+    case .arrival(let entry): arrive(entry)
+    case .processed(let identity): process(identity)
+    case .progress(let progress): advance(progress)
+    case .departure(let id): depart(id)
+    case .counts(let counts):
+      stall.take(counts, at: now)
+      backlog.take(counts, at: now)
+    case .health(let health): stall.take(health, at: now)
+    case .log(let line): read(line)
+    }
+    findLingering()
+    judge()
+    if now.seconds(since: lastTick) >= 0.5 || lastTick.nanoseconds == .min {
+      lastTick = now
+      tick()
+    }
+    defer { outbox.removeAll(keepingCapacity: true) }
+    return outbox
+  }
 
   /// Own action: this entry is being retired, so that its leaving the queue is no evidence of success.
-  public mutating func disregard(_ identity: EntryIdentity) {}
+  public mutating func disregard(_ identity: EntryIdentity) {
+    guard let serial = mail.current(identity.id), mail[serial].identity == identity else { return }
+    mail[serial].isDisregarded = true
+    let waiting = mail[serial].lingering
+    if waiting > 0 { credit(serial, Tally(lingering: -Int32(clamping: waiting))) }
+  }
 
   /// The incident of the active storm this entry belongs to, for the first pass after a restart.
-  public func incident(for entry: Entry) -> Int? { nil }
+  public func incident(for entry: Entry) -> Int? {
+    let facts = MailFacts(entry, localDomains: localDomains)
+    if let uid = facts.uid, ownUIDs.contains(uid) { return nil }
+    return home(of: facts, birth: entry.identity.birth, isUnsolicited: isUnsolicited(entry, facts))
+  }
+}
+
+// What the queue shows.
+extension StormDetector {
+  private mutating func arrive(_ entry: Entry) {
+    let id = entry.identity.id
+    if let earlier = mail.current(id), !mail[earlier].isGone {
+      if mail[earlier].identity == entry.identity {
+        update(earlier, entry)
+        return
+      }
+      depart(id)
+    }
+    let facts = MailFacts(entry, localDomains: localDomains)
+    if let uid = facts.uid, ownUIDs.contains(uid) { return }
+    if let logged = mail.logged(id), !mail[logged].isSeen,
+      abs(mail[logged].identity.birth.seconds(since: entry.identity.birth)) <= 5
+    {
+      meet(logged, entry, facts)
+      return
+    }
+    var message = TrackedMessage(identity: entry.identity, facts: facts)
+    message.isSeen = true
+    message.isUnsolicited = isUnsolicited(entry, facts)
+    message.processed = entry.isUnprocessed ? nil : now
+    message.done = entry.recipients.count - entry.pendingCount
+    // Done before anybody looked: old news.
+    message.deliveredByQueue = message.done
+    let serial = mail.insert(message)
+    mail.setCurrent(id, serial)
+    welcome(serial, entry)
+    if entry.isBouncing { fail(serial, atLeast: 1) }
+  }
+
+  /// The same entry seen again, now whole.
+  private mutating func update(_ serial: Int, _ entry: Entry) {
+    guard mail[serial].processed == nil, !entry.isUnprocessed else { return }
+    process(entry.identity)
+  }
+
+  /// An entry the log had told of before it was seen: now its source and all its recipients are known.
+  private mutating func meet(_ serial: Int, _ entry: Entry, _ facts: MailFacts) {
+    let known = mail[serial]
+    if let uid = known.loggedUID { log.learn(facts, logged: uid) }
+    mail[serial].identity = entry.identity
+    mail[serial].facts = facts
+    mail[serial].isSeen = true
+    mail[serial].isUnsolicited = isUnsolicited(entry, facts)
+    mail[serial].processed = entry.isUnprocessed ? nil : now
+    mail[serial].done = entry.recipients.count - entry.pendingCount
+    mail.setCurrent(entry.identity.id, serial)
+    if known.isGone { mail[serial].isGone = false }
+    if let incident = known.incident {
+      if home(serial) == incident {
+        joinIfReady(serial)
+        watch(serial)
+        return
+      }
+      mail[serial].incident = nil
+      mail[serial].isCounted = false
+    }
+    guard known.isCounted, mail[serial].incident == nil else {
+      welcome(serial, entry)
+      return
+    }
+    // Counted so far for its sender only: the other groups catch up, and the sender's gets the rest of the recipients.
+    remember(serial, entry)
+    if let incident = home(serial) {
+      join(serial, incident)
+      return
+    }
+    let keys = facts.traffic == .outbound ? facts.offenders(localDomains) : []
+    mail[serial].keys = keys
+    let missing = max(0, facts.remoteCount - known.facts.remoteCount)
+    for key in keys {
+      let isNew = !known.keys.contains(key)
+      let tally = Tally(
+        messages: isNew ? 1 : 0, recipients: Int32(clamping: isNew ? facts.remoteCount : missing),
+        failed: isNew ? Int32(clamping: known.failed) : 0,
+        delivered: isNew ? Int32(clamping: known.delivered) : 0,
+        lingering: isNew ? Int32(clamping: known.lingering) : 0,
+        listMarked: isNew && facts.isListMarked ? 1 : 0)
+      count(key, tally, facts, at: entry.identity.birth)
+      if isNew {
+        groups.change(key) { $0.test.add(failed: known.failed, delivered: known.delivered) }
+      }
+    }
+    watch(serial)
+  }
+
+  /// Counts a new message where it belongs: in its storm, or in its groups.
+  private mutating func welcome(_ serial: Int, _ entry: Entry) {
+    remember(serial, entry)
+    watch(serial)
+    if let incident = home(serial) {
+      join(serial, incident)
+    } else {
+      enroll(serial)
+    }
+    bounced(serial)
+  }
+
+  /// What later messages are judged by: who writes to whom, and which way a sender's mail goes.
+  private mutating func remember(_ serial: Int, _ entry: Entry) {
+    let facts = mail[serial].facts
+    switch facts.traffic {
+    case .outbound:
+      correspondence.sent(by: facts.sender, recipients: facts.remoteCount)
+    case .notice where mail[serial].isUnsolicited:
+      noteVictims(entry.recipients, isUnsolicited: true)
+    case .notice:
+      for address in entry.recipients { correspondence.noticed(to: address) }
+    case .noticeBounced:
+      // The notice itself may have come and gone unseen; the double bounce goes to doublebounceto, mostly at the same host.
+      for address in entry.recipients { _ = notices.domains.add(address.domain, at: now, new: 0) }
+    default: break
+    }
+    guard !facts.traffic.isBounce else { return }
+    let localDomain = (entry.local.first?.address ?? entry.unrouted.first)?.domain
+    book.update(FailureBook.Key(facts)) {
+      $0.traffic = facts.traffic
+      $0.localDomain = facts.localCount > 0 ? localDomain : $0.localDomain
+    }
+  }
+
+  /// Whether none of those it goes to has mail out that it could answer.
+  func isUnsolicited(_ entry: Entry, _ facts: MailFacts) -> Bool {
+    facts.traffic == .notice && !entry.recipients.contains { correspondence.isAwaiting($0) }
+  }
+
+  private mutating func process(_ identity: EntryIdentity) {
+    stall.moved()
+    guard let serial = mail.current(identity.id), !mail[serial].isGone else { return }
+    mail[serial].identity = identity
+    mail[serial].processed = now
+    watch(serial)
+    joinIfReady(serial)
+  }
+
+  private mutating func advance(_ progress: Observation.Progress) {
+    guard let serial = mail.current(progress.id), !mail[serial].isGone else { return }
+    let message = mail[serial]
+    let done = min(progress.doneLocal + progress.doneRemote, message.facts.recipients)
+    if done > message.done {
+      if progress.doneLocal > 0 { noteFinished(.local, message) }
+      if progress.doneRemote > 0 { noteFinished(.remote, message) }
+    }
+    mail[serial].done = max(done, message.done)
+    guard !message.isDisregarded else { return }
+    settleLingering(serial)
+    guard !message.hasLog else { return }
+    if let failed = progress.failed {
+      fail(serial, atLeast: failed)
+      succeed(serial, atLeast: done - failed)
+    } else if progress.isBouncing {
+      fail(serial, atLeast: 1)
+      // Which of the others failed too cannot be told. Up to three for each known failure say nothing; a message with many
+      // more finished recipients was delivered to most.
+      succeed(serial, atLeast: done - 4 * mail[serial].failedByQueue)
+    } else {
+      succeed(serial, atLeast: done)
+    }
+  }
+
+  mutating func depart(_ id: UInt64) {
+    guard let serial = mail.current(id) else { return }
+    mail.setCurrent(id, nil)
+    guard !mail[serial].isGone else { return }
+    mail[serial].isGone = true
+    let message = mail[serial]
+    guard !message.isDisregarded else { return }
+    if message.facts.localCount > 0 { noteFinished(.local, message) }
+    if message.facts.remoteCount > 0 { noteFinished(.remote, message) }
+    settleLingering(serial)
+    guard !message.hasLog else { return }
+    let total = message.facts.recipients
+    if message.failedByQueue > 0 {
+      succeed(serial, atLeast: total - 4 * message.failedByQueue)
+      return
+    }
+    let rest = max(0, total - message.deliveredByQueue)
+    let key = FailureBook.Key(message.facts)
+    let announced = book.update(key) { balance in
+      let told = min(rest, balance.announced)
+      balance.announced -= told
+      balance.presumed += rest - told
+      if rest > told { balance.departed = serial }
+      return told
+    }
+    if announced > 0 {
+      // Already counted when the bounce came; now it is known which message it was.
+      mail[serial].failed += announced
+      mail[serial].failedByQueue += announced
+      noteBad(serial, announced)
+    }
+    succeed(serial, atLeast: message.deliveredByQueue + rest - announced)
+  }
+
+  private mutating func noteFinished(_ channel: Channel, _ message: TrackedMessage) {
+    let birth = message.identity.birth
+    let before = finished[channel]?.birth ?? birth
+    finished[channel] = (max(before, birth), now)
+  }
+
+  /// Lets the outcome of a message be at least so many failures.
+  private mutating func fail(_ serial: Int, atLeast failed: Int) {
+    let new = min(failed, mail[serial].facts.recipients) - mail[serial].failedByQueue
+    guard new > 0 else { return }
+    mail[serial].failedByQueue += new
+    fail(serial, new)
+  }
+
+  private mutating func succeed(_ serial: Int, atLeast delivered: Int) {
+    let new = delivered - mail[serial].deliveredByQueue
+    guard new > 0 else { return }
+    mail[serial].deliveredByQueue += new
+    credit(serial, Tally(delivered: Int32(clamping: new)))
+  }
+
+  /// Counts new failures of a message, except those its bounce has told of already.
+  mutating func fail(_ serial: Int, _ count: Int) {
+    let told = book.update(FailureBook.Key(mail[serial].facts)) { balance in
+      let told = min(count, balance.announced)
+      balance.announced -= told
+      balance.unreported += count - told
+      return told
+    }
+    noteBad(serial, count)
+    if told > 0 { mail[serial].failed += told }
+    if count > told { credit(serial, Tally(failed: Int32(clamping: count - told))) }
+  }
+
+  /// Our own bounce came: failures of its original, unless they were counted already.
+  private mutating func bounced(_ serial: Int) {
+    guard let origin = mail[serial].facts.origin else { return }
+    let count = max(1, origin.failedRecipients)
+    let traffic = mail[serial].facts.traffic
+    var facts = MailFacts(origin: origin, traffic: .unclear)
+    let key = FailureBook.Key(facts)
+    let (new, converted, before) = book.update(key) { balance in
+      let known = min(count, balance.unreported)
+      balance.unreported -= known
+      let new = count - known
+      let converted = min(new, balance.presumed)
+      balance.presumed -= converted
+      balance.announced += new - converted
+      return (new, converted, balance)
+    }
+    if traffic == .bounceOut, let target = before.localDomain {
+      _ = bouncesOut.targets.add(target, at: now, new: 0)
+    }
+    guard new > 0 else { return }
+    facts.traffic = outcomeTraffic(of: facts, traffic, before)
+    if converted > 0, let departed = before.departed, mail.holds(departed),
+      mail[departed].facts.sender == facts.sender
+    {
+      mail[departed].failed += converted
+      noteBad(departed, converted)
+    }
+    let keys = facts.traffic == .outbound ? facts.offenders(localDomains) : []
+    let incident =
+      facts.traffic == .outbound ? home(of: facts, birth: now, isUnsolicited: true) : nil
+    credit(
+      facts, keys: keys, incident: incident,
+      Tally(failed: Int32(clamping: new), delivered: -Int32(clamping: converted)))
+  }
+
+  /// Which way the original of a bounce went: what was seen of it, else what its source says.
+  private func outcomeTraffic(
+    of facts: MailFacts, _ bounce: MailFacts.Traffic, _ balance: FailureBook.Balance
+  ) -> MailFacts.Traffic {
+    if bounce == .noticeBounced { return .notice }
+    if balance.traffic == .outbound || balance.traffic == .inbound { return balance.traffic }
+    if facts.user != nil || facts.uid != nil { return .outbound }
+    if let client = facts.client, let group = groups.group(.client(client)),
+      group.window.sum.messages > 0
+    {
+      return .outbound
+    }
+    return .inbound
+  }
+}
+
+extension MailFacts.Traffic {
+  var isBounce: Bool { self == .bounceOut || self == .bounceHome || self == .noticeBounced }
+}
+
+// Counting.
+extension StormDetector {
+  /// The active storm these facts belong to.
+  func home(of facts: MailFacts, birth: Timestamp, isUnsolicited: Bool) -> Int? {
+    for episode in episodes where birth >= episode.storm.began {
+      if episode.membership.includes(facts, isUnsolicited: isUnsolicited) {
+        return episode.storm.incident
+      }
+    }
+    return nil
+  }
+
+  func home(_ serial: Int) -> Int? {
+    let message = mail[serial]
+    // The log's birth is a few milliseconds off.
+    let birth = message.isSeen ? message.identity.birth : now
+    return home(of: message.facts, birth: birth, isUnsolicited: message.isUnsolicited)
+  }
+
+  mutating func join(_ serial: Int, _ incident: Int) {
+    guard let place = episodes.firstIndex(where: { $0.storm.incident == incident }) else { return }
+    mail[serial].incident = incident
+    mail[serial].isCounted = true
+    episodes[place].add(mail[serial], now: now)
+    announceGrowth(place)
+    joinIfReady(serial)
+  }
+
+  /// Says that a message has joined, once: when it has its lasting identity and somebody still waits for it.
+  mutating func joinIfReady(_ serial: Int) {
+    let message = mail[serial]
+    guard let incident = message.incident, !message.isJoined, message.isSeen,
+      message.processed != nil, message.isWaiting
+    else { return }
+    mail[serial].isJoined = true
+    outbox.append(.joined(incident: incident, message.identity))
+  }
+
+  /// Counts a message in the groups of its kind.
+  mutating func enroll(_ serial: Int) {
+    let message = mail[serial]
+    let facts = message.facts
+    let birth = message.identity.birth
+    guard now.seconds(since: birth) < settings.window.inSeconds else { return }
+    mail[serial].isCounted = true
+    let tally = Tally(
+      messages: 1, recipients: Int32(clamping: facts.remoteCount),
+      listMarked: facts.isListMarked ? 1 : 0)
+    switch facts.traffic {
+    case .outbound, .unclear:
+      let keys = facts.offenders(localDomains)
+      mail[serial].keys = keys
+      for key in keys { count(key, tally, facts, at: birth) }
+      everybody.add(tally, at: birth)
+    case .notice where message.isUnsolicited:
+      notices.window.add(Tally(messages: 1), at: birth)
+      if let client = facts.client { notices.clients.add(StableHash.of(client.utf8), at: now) }
+      _ = notices.senders.add(facts.sender, at: now, new: 0)
+      isStrangerSuspect = true
+    case .noticeBounced:
+      notices.doubles.add(Tally(messages: 1), at: birth)
+      isStrangerSuspect = true
+    case .bounceOut:
+      bouncesOut.window.add(tally, at: birth)
+      if let origin = facts.origin {
+        _ = bouncesOut.senders.add(origin.sender.lowercased, at: now, new: 0)
+        let domain = origin.sender.domain
+        _ = bouncesOut.victims.add(domain, at: now, new: 0)
+        if case .network(let client, _, _) = origin.source {
+          _ = bouncesOut.clients.add(client, at: now, new: 0)
+        }
+      }
+      isStrangerSuspect = true
+    case .notice, .inbound, .bounceHome: break
+    }
+  }
+
+  mutating func count(_ key: Offender, _ tally: Tally, _ facts: MailFacts, at birth: Timestamp) {
+    let now = now
+    let sender = StableHash.of(facts.sender.bytes)
+    groups.add(key, weight: Double(tally.messages), at: now) { group in
+      group.window.add(tally, at: birth)
+      for domain in facts.domains { group.domains.add(StableHash.of(domain.text.utf8), at: now) }
+      group.senders.add(sender, at: now)
+      group.window.advance(to: now)
+      group.normal.note(group.window.sum.messages, at: now)
+    }
+    suspects.append(key)
+  }
+
+  /// Counts outcomes of one message.
+  mutating func credit(_ serial: Int, _ tally: Tally) {
+    mail[serial].failed = max(0, mail[serial].failed + Int(tally.failed))
+    mail[serial].delivered = max(0, mail[serial].delivered + Int(tally.delivered))
+    mail[serial].lingering = max(0, mail[serial].lingering + Int(tally.lingering))
+    let message = mail[serial]
+    credit(message.facts, keys: message.keys, incident: message.incident, tally)
+  }
+
+  private mutating func credit(
+    _ facts: MailFacts, keys: [Offender], incident: Int?, _ tally: Tally
+  ) {
+    if let incident {
+      guard let place = episodes.firstIndex(where: { $0.storm.incident == incident }) else {
+        return
+      }
+      let wasProven = episodes[place].storm.evidence.failuresProven
+      episodes[place].add(tally)
+      if !wasProven && episodes[place].storm.evidence.failuresProven {
+        outbox.append(.changed(episodes[place].told(settings)))
+      }
+      return
+    }
+    switch facts.traffic {
+    case .outbound, .unclear:
+      for key in keys {
+        groups.change(key) { group in
+          group.window.add(tally, at: now)
+          group.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
+        }
+        suspects.append(key)
+      }
+      everybody.add(tally, at: now)
+      guard facts.domains.count <= 3 else { return }
+      for domain in facts.domains {
+        let slot = deferrals.add(
+          domain, weight: max(0, Double(tally.lingering + tally.delivered)), at: now,
+          new: DomainDeferrals(settings))
+        deferrals[slot].window.add(tally, at: now)
+        if tally.lingering > 0 {
+          deferrals[slot].senders.add(StableHash.of(facts.sender.bytes), at: now)
+          suspectDomains.append(domain)
+        }
+      }
+    case .notice:
+      notices.window.add(tally, at: now)
+      notices.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
+      isStrangerSuspect = true
+    case .inbound where facts.client != nil && facts.user == nil:
+      bouncesOut.window.add(Tally(delivered: tally.delivered), at: now)
+      bouncesOut.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
+      isStrangerSuspect = true
+    default: break
+    }
+  }
+
+  /// Which domains and sources have recipients that fail or wait.
+  mutating func noteBad(_ serial: Int, _ count: Int, domain: Domain? = nil) {
+    let message = mail[serial]
+    guard message.incident == nil, message.facts.traffic == .outbound else { return }
+    let domains = domain.map { [$0] } ?? Array(message.facts.domains.prefix(max(1, count)))
+    let hashes = domains.map { StableHash.of($0.text.utf8) }
+    for key in message.keys {
+      groups.change(key) { group in
+        for hash in hashes { group.badDomains.add(hash, at: now) }
+      }
+    }
+    let source =
+      message.facts.client.map { StableHash.of($0.utf8) } ?? UInt64(message.facts.uid ?? 0)
+    badSources.add(source, at: now)
+  }
+}
+
+// Waiting recipients.
+extension StormDetector {
+  /// Looks again at a message in a while, unless it is old news.
+  mutating func watch(_ serial: Int) {
+    let message = mail[serial]
+    guard message.isSeen, message.processed != nil, message.isWaiting,
+      now.seconds(since: message.identity.birth) < 120
+    else { return }
+    lingering.add(serial, due: now + settings.lingerAfter)
+  }
+
+  private mutating func findLingering() {
+    while let (serial, round) = lingering.next(at: now) {
+      guard mail.holds(serial), mail[serial].isWaiting else { continue }
+      let message = mail[serial]
+      let waiting = message.facts.recipients - message.done
+      guard waiting > message.lingering else { continue }
+      let channel: Channel = message.facts.remoteCount > 0 ? .remote : .local
+      guard wasTried(message, channel) else {
+        lingering.again(serial, round, at: now)
+        continue
+      }
+      let new = waiting - message.lingering
+      noteBad(serial, new)
+      credit(serial, Tally(lingering: Int32(clamping: new)))
+    }
+  }
+
+  /// Whether its first attempt must be over. The queue does not say: a recipient waits for a free slot or for its next try alike.
+  /// qmail-send takes new messages in the order of birth, to the second; so if a later one has finished, this one has had its turn.
+  /// And where nothing has finished for long, nothing gets through.
+  private func wasTried(_ message: TrackedMessage, _ channel: Channel) -> Bool {
+    let patience = 4 * settings.lingerAfter.inSeconds
+    let processed = message.processed ?? message.identity.birth
+    guard let last = finished[channel] else { return now.seconds(since: processed) >= patience }
+    if last.birth.seconds(since: message.identity.birth) >= 1 { return true }
+    return now.seconds(since: max(last.seen, processed)) >= patience
+  }
+
+  /// Those who have finished wait no more.
+  private mutating func settleLingering(_ serial: Int) {
+    let message = mail[serial]
+    let waiting = message.isGone ? 0 : max(0, message.facts.recipients - message.done)
+    let excess = message.lingering - waiting
+    if excess > 0 { credit(serial, Tally(lingering: -Int32(clamping: excess))) }
+  }
 }

@@ -1,0 +1,73 @@
+import Mail
+
+/// An active storm with what is needed to go on counting it.
+struct Episode: Sendable {
+  var storm: Storm
+  var membership: Membership
+  var window: TallyWindow
+  var test: SequentialTest
+  var domains = Spread()
+  var senders = Spread()
+  var clients = Spread()
+  /// Messages at the last announcement, for growth by an order of magnitude.
+  var announced: Int
+  /// When it last was more than a trickle; nil for a resumed storm until the first observation.
+  var lastBusy: Timestamp?
+  /// The first words of its sentence, where the kind has none of its own.
+  var what = ""
+  /// Figures before a restart: the spreads begin anew then.
+  private let earlier: Evidence
+
+  init(_ storm: Storm, settings: DetectorSettings, lastBusy: Timestamp?) {
+    self.storm = storm
+    self.lastBusy = lastBusy
+    membership = Membership(kind: storm.kind, offenders: storm.offenders)
+    window = TallyWindow(settings.window)
+    test = SequentialTest(settings)
+    announced = max(1, storm.evidence.messages)
+    earlier = storm.evidence
+  }
+
+  /// Under this many messages a window it is a trickle, and not the storm going on.
+  static let trickle: Int32 = 5
+
+  mutating func add(_ message: TrackedMessage, now: Timestamp) {
+    let facts = message.facts
+    storm.evidence.messages += 1
+    storm.evidence.recipients += facts.recipients
+    if facts.isListMarked { storm.evidence.listMarked += 1 }
+    storm.lastSeen = max(storm.lastSeen, message.identity.birth)
+    if storm.samples.count < 3 { storm.samples.append(message.identity.id) }
+    for domain in facts.domains { domains.add(StableHash.of(domain.text.utf8), at: now) }
+    let origin = facts.origin.map { MailFacts(origin: $0, traffic: .unclear) }
+    senders.add(StableHash.of((origin ?? facts).sender.bytes), at: now)
+    if let client = (origin ?? facts).client {
+      clients.add(StableHash.of(client.utf8), at: now)
+    }
+    window.add(Tally(messages: 1), at: max(message.identity.birth, storm.began))
+    window.advance(to: now)
+    if window.sum.messages >= Self.trickle { lastBusy = now }
+    refresh()
+  }
+
+  mutating func add(_ tally: Tally) {
+    storm.evidence.failed = max(0, storm.evidence.failed + Int(tally.failed))
+    storm.evidence.delivered = max(0, storm.evidence.delivered + Int(tally.delivered))
+    storm.evidence.lingering = max(0, storm.evidence.lingering + Int(tally.lingering))
+    test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
+    if test.isProven && storm.evidence.failed >= 8 { storm.evidence.failuresProven = true }
+  }
+
+  private mutating func refresh() {
+    storm.evidence.recipientDomains = max(earlier.recipientDomains, domains.distinct)
+    storm.evidence.senders = max(earlier.senders, senders.distinct)
+    storm.evidence.clients = max(earlier.clients, clients.distinct)
+  }
+
+  /// The storm with its sentence as of now.
+  func told(_ settings: DetectorSettings) -> Storm {
+    var copy = storm
+    copy.reason = Reason.sentence(storm, what: what, settings)
+    return copy
+  }
+}

@@ -1,0 +1,465 @@
+import Mail
+
+// From evidence to storms.
+extension StormDetector {
+  /// Looks at what the last observation has changed.
+  mutating func judge() {
+    if !suspects.isEmpty {
+      let keys = suspects
+      suspects.removeAll(keepingCapacity: true)
+      for key in keys { consider(key) }
+    }
+    if isStrangerSuspect {
+      isStrangerSuspect = false
+      considerStrangers()
+    }
+    if !suspectDomains.isEmpty {
+      let domains = suspectDomains
+      suspectDomains.removeAll(keepingCapacity: true)
+      for domain in domains { considerOutage(domain) }
+    }
+  }
+
+  private mutating func consider(_ key: Offender) {
+    guard let group = groups.group(key), group.window.sum.messages >= 8, now >= group.nextLook,
+      group.isBusy(settings)
+    else { return }
+    let now = now
+    groups.change(key) { group in
+      group.window.advance(to: now)
+      group.nextLook = now + .milliseconds(50)
+      if group.window.sum.failed * 5 >= (group.window.sum.failed + group.window.sum.delivered) * 2,
+        group.window.sum.failed >= 8
+      {
+        group.normal.taint()
+      }
+    }
+    everybody.advance(to: now)
+    guard let group = groups.group(key),
+      let verdict = group.verdict(settings, isWide: key.isWide, isOutage: isOutage(beside: group))
+    else { return }
+    if !open(key, group, verdict) {
+      groups.change(key) { $0.nextLook = now + .seconds(1) }
+    }
+  }
+
+  /// Everybody's mail waits, from many places: that is our line or our DNS, not this group.
+  private func isOutage(beside group: Group) -> Bool {
+    let waiting = everybody.sum.lingering - group.window.sum.lingering
+    let delivered = everybody.sum.delivered - group.window.sum.delivered
+    return waiting >= 10 && badSources.distinct >= 6 && delivered * 2 < waiting
+  }
+
+  /// Begins a storm about this group, or widens one that goes on. False where the messages do not bear it out.
+  private mutating func open(_ key: Offender, _ group: Group, _ verdict: Group.Verdict) -> Bool {
+    var matching: [Int] = []
+    var guilty: [Int] = []
+    for serial in mail.serials {
+      let message = mail[serial]
+      guard message.incident == nil, message.keys.contains(key),
+        now.seconds(since: message.identity.birth) < settings.window.inSeconds
+      else { continue }
+      matching.append(serial)
+      if message.isGuilty { guilty.append(serial) }
+    }
+    let offenders = explain(key, guilty.count >= 8 ? guilty : matching)
+    if verdict == .volume {
+      return tellVolume(offenders, matching, group)
+    }
+    let kind = kind(offenders)
+    let membership = Membership(kind: kind, offenders: offenders)
+    let burst = burst(
+      matching.filter { membership.includes(mail[$0].facts, isUnsolicited: true) })
+    guard burst.count >= min(5, settings.messages) else { return false }
+    if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {
+      widen(place, offenders, burst)
+      return true
+    }
+    var storm = Storm(
+      incident: nextIncident, kind: kind, began: mail[burst[0]].identity.birth,
+      lastSeen: mail[burst[0]].identity.birth, offenders: offenders)
+    storm.evidence.normalPerMinute = perMinute(group.normal.normal)
+    // A flood told of before as a surge is this storm now.
+    if let surge = episodes.firstIndex(where: {
+      $0.storm.kind == .surge && !$0.storm.offenders.isEmpty
+        && !Set($0.storm.offenders).isDisjoint(with: offenders)
+    }) {
+      storm.incident = episodes[surge].storm.incident
+      episodes.remove(at: surge)
+    } else {
+      nextIncident += 1
+    }
+    let isNew = storm.incident == nextIncident - 1
+    var episode = Episode(storm, settings: settings, lastBusy: now)
+    gather(burst, into: &episode)
+    // What bounces told without saying of which message.
+    let sum = group.window.sum
+    episode.storm.evidence.failed = max(episode.storm.evidence.failed, Int(sum.failed))
+    episode.storm.evidence.failuresProven = group.test.isProven && sum.failed >= 8
+    episode.takeOver(group.test)
+    episode.announced = max(1, episode.storm.evidence.messages)
+    episodes.append(episode)
+    episodes.sort { $0.storm.incident < $1.storm.incident }
+    let told = episode.told(settings)
+    outbox.append(isNew ? .began(told) : .changed(told))
+    for serial in burst { joinIfReady(serial) }
+    return true
+  }
+
+  /// Takes messages out of the groups and into a storm.
+  private mutating func gather(_ serials: [Int], into episode: inout Episode) {
+    var touched: Set<Offender> = []
+    for serial in serials {
+      let message = mail[serial]
+      mail[serial].incident = episode.storm.incident
+      episode.add(message, now: now)
+      let tally = Tally(
+        failed: Int32(clamping: message.failed), delivered: Int32(clamping: message.delivered),
+        lingering: Int32(clamping: message.lingering))
+      episode.add(tally)
+      touched.formUnion(message.keys)
+      // Recipients that wait are counted as they stand; everybody else's share of them must not stay.
+      everybody.add(
+        Tally(delivered: -tally.delivered, lingering: -tally.lingering), at: now)
+      if tally.lingering > 0, message.facts.domains.count <= 3 {
+        for domain in message.facts.domains {
+          if let slot = deferrals.slot(of: domain) {
+            deferrals[slot].window.add(Tally(lingering: -tally.lingering), at: now)
+          }
+        }
+      }
+    }
+    let settings = settings
+    for key in touched { groups.change(key) { $0.restart(settings) } }
+  }
+
+  /// More offenders turn up for a storm that goes on: what they have in common explains it.
+  private mutating func widen(_ place: Int, _ offenders: [Offender], _ burst: [Int]) {
+    let common = episodes[place].storm.offenders.filter { offenders.contains($0) }
+    episodes[place].storm.offenders = common
+    let before = episodes[place].storm.kind
+    episodes[place].storm.kind = kind(common)
+    episodes[place].membership = Membership(kind: episodes[place].storm.kind, offenders: common)
+    var episode = episodes[place]
+    gather(burst, into: &episode)
+    episodes[place] = episode
+    if before != episode.storm.kind || !announceGrowth(place) {
+      outbox.append(.changed(episode.told(settings)))
+    }
+    for serial in burst { joinIfReady(serial) }
+  }
+
+  /// The attributes that nearly all of these messages share, narrowest first.
+  private func explain(_ key: Offender, _ serials: [Int]) -> [Offender] {
+    let needed = (serials.count * 4 + 4) / 5
+    func steady<T: Hashable>(_ value: (MailFacts) -> T?) -> T? {
+      var counts: [T: Int] = [:]
+      for serial in serials {
+        if let value = value(mail[serial].facts) { counts[value, default: 0] += 1 }
+      }
+      return counts.max { $0.value < $1.value }.flatMap {
+        $0.value >= max(1, needed) ? $0.key : nil
+      }
+    }
+    let sender = steady { facts in
+      facts.sender.isBounceSender || facts.sender.verpStem != nil ? nil : facts.sender
+    }
+    var found: [Offender] = []
+    if let uid = steady({ $0.uid }) { found.append(.uid(uid)) }
+    if let sender { found.append(.sender(sender)) }
+    if let user = steady({ $0.user }) { found.append(.user(user)) }
+    if let client = steady({ $0.client }) { found.append(.client(client)) }
+    if sender == nil,
+      let domain = steady({ $0.client == nil || $0.user != nil ? nil : $0.sender.domain }),
+      !domain.isEmpty, !localDomains.contains(domain)
+    {
+      found.append(.senderDomain(domain))
+    }
+    if found.isEmpty { found.append(key) }
+    return found
+  }
+
+  private func kind(_ offenders: [Offender]) -> StormKind {
+    var kind = StormKind.relaySource
+    for offender in offenders {
+      if case .uid = offender { return .localScript }
+      if case .sender = offender { kind = .relaySender }
+    }
+    return kind
+  }
+
+  /// The burst these messages end in, oldest first: back to a gap far longer than those within it. What somebody sent in the
+  /// ordinary way before belongs to nobody's storm.
+  private func burst(_ serials: [Int]) -> [Int] {
+    let sorted = serials.sorted { mail[$0].identity < mail[$1].identity }
+    guard let newest = sorted.last.map({ mail[$0].identity.birth }) else { return [] }
+    var first = sorted.count - 1
+    while first > 0 {
+      let birth = mail[sorted[first]].identity.birth
+      let gap = birth.seconds(since: mail[sorted[first - 1]].identity.birth)
+      let inside = sorted.count - 1 - first
+      if inside >= 4, gap > max(3, 12 * newest.seconds(since: birth) / Double(inside)) { break }
+      first -= 1
+    }
+    return Array(sorted[first...])
+  }
+
+  private func perMinute(_ window: Double?) -> Double? {
+    window.map { $0 * 60 / max(1, settings.window.inSeconds) }
+  }
+
+  /// Says so when a storm has grown by an order of magnitude since it was last told of.
+  @discardableResult
+  mutating func announceGrowth(_ place: Int) -> Bool {
+    guard episodes[place].storm.evidence.messages >= 10 * episodes[place].announced else {
+      return false
+    }
+    episodes[place].announced = episodes[place].storm.evidence.messages
+    outbox.append(.changed(episodes[place].told(settings)))
+    return true
+  }
+
+  private func isActive(_ kind: StormKind) -> Bool { episodes.contains { $0.storm.kind == kind } }
+}
+
+// Storms that strangers make.
+extension StormDetector {
+  private mutating func considerStrangers() {
+    notices.advance(to: now)
+    bouncesOut.advance(to: now)
+    if notices.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .backscatterIn }) {
+      let sender = notices.steadySender(at: now)
+      let normal = notices.normal.normal
+      let count = Int(notices.count)
+      let failed = Int(max(notices.window.sum.failed, notices.doubles.sum.messages))
+      beginStrangers(
+        .backscatterIn, sender.map { [.sender($0)] } ?? [], notices.victims(at: now), normal, count,
+        failed, notices.test)
+      notices.restart(settings)
+    }
+    if bouncesOut.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .bounceOut }) {
+      let offenders = bouncesOut.offenders(at: now)
+      var sender: Address?
+      for case .sender(let address) in offenders { sender = address }
+      beginStrangers(
+        .bounceOut, offenders, bouncesOut.victims(at: now, but: sender), bouncesOut.normal.normal,
+        Int(bouncesOut.window.sum.messages), Int(bouncesOut.window.sum.messages), bouncesOut.test)
+      bouncesOut.restart(settings)
+    }
+  }
+
+  private mutating func beginStrangers(
+    _ kind: StormKind, _ offenders: [Offender], _ victims: [String], _ normal: Double?,
+    _ count: Int, _ failed: Int, _ test: SequentialTest
+  ) {
+    let membership = Membership(kind: kind, offenders: offenders)
+    let members = burst(
+      mail.serials.filter { serial in
+        let message = mail[serial]
+        return message.incident == nil
+          && now.seconds(since: message.identity.birth) < settings.window.inSeconds
+          && membership.includes(message.facts, isUnsolicited: message.isUnsolicited)
+      })
+    guard let first = members.first else { return }
+    var storm = Storm(
+      incident: nextIncident, kind: kind, began: mail[first].identity.birth,
+      lastSeen: mail[first].identity.birth, offenders: offenders, victims: victims)
+    nextIncident += 1
+    storm.evidence.normalPerMinute = perMinute(normal)
+    var episode = Episode(storm, settings: settings, lastBusy: now)
+    for serial in members {
+      mail[serial].incident = storm.incident
+      episode.add(mail[serial], now: now)
+      episode.add(
+        Tally(
+          failed: Int32(clamping: mail[serial].failed),
+          delivered: Int32(clamping: mail[serial].delivered),
+          lingering: Int32(clamping: mail[serial].lingering)))
+    }
+    episode.storm.evidence.failed = max(episode.storm.evidence.failed, failed)
+    episode.storm.evidence.failuresProven = test.isProven
+    episode.takeOver(test)
+    episode.announced = max(1, episode.storm.evidence.messages)
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+    for serial in members { joinIfReady(serial) }
+  }
+
+  /// Whom notices go to. Counted also while their storm goes on, so that later victims are named.
+  mutating func noteVictims(_ addresses: [Address], isUnsolicited: Bool) {
+    guard isUnsolicited else { return }
+    for address in addresses {
+      _ = notices.domains.add(address.domain, at: now, new: 0)
+      _ = notices.addresses.add(address.lowercased, at: now, new: 0)
+    }
+  }
+}
+
+// Storms without an offender.
+extension StormDetector {
+  /// An accepted flood far above normal is told of, and no more: nothing proves that anybody minds it.
+  private mutating func tellVolume(_ offenders: [Offender], _ serials: [Int], _ group: Group)
+    -> Bool
+  {
+    guard
+      !episodes.contains(where: {
+        $0.storm.kind == .surge && !Set($0.storm.offenders).isDisjoint(with: offenders)
+      })
+    else { return false }
+    let burst = burst(serials)
+    guard let first = burst.first else { return false }
+    var storm = Storm(
+      incident: nextIncident, kind: .surge, began: mail[first].identity.birth,
+      lastSeen: mail[first].identity.birth, offenders: offenders)
+    nextIncident += 1
+    let sum = group.window.sum
+    storm.evidence.messages = Int(sum.messages)
+    storm.evidence.recipients = Int(sum.recipients)
+    storm.evidence.failed = Int(max(0, sum.failed))
+    storm.evidence.delivered = Int(max(0, sum.delivered))
+    storm.evidence.lingering = Int(max(0, sum.lingering))
+    storm.evidence.recipientDomains = group.domains.distinct
+    storm.evidence.senders = group.senders.distinct
+    storm.evidence.normalPerMinute = perMinute(group.normal.normal)
+    storm.samples = burst.prefix(3).map { mail[$0].identity.id }
+    let episode = Episode(storm, settings: settings, lastBusy: now)
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+    return true
+  }
+
+  private mutating func considerOutage(_ domain: Domain) {
+    guard let slot = deferrals.slot(of: domain) else { return }
+    deferrals[slot].window.advance(to: now)
+    guard deferrals[slot].isOutage(settings) else { return }
+    let state = deferrals[slot]
+    if let place = episodes.firstIndex(where: {
+      $0.storm.kind == .surge && $0.storm.victims.contains(domain.text)
+    }) {
+      episodes[place].lastBusy = now
+      episodes[place].storm.lastSeen = now
+      let before = episodes[place].storm.evidence.lingering
+      episodes[place].storm.evidence.lingering = max(before, Int(state.window.sum.lingering))
+      return
+    }
+    var storm = Storm(
+      incident: nextIncident, kind: .surge, began: now, lastSeen: now, offenders: [],
+      victims: [domain.text])
+    nextIncident += 1
+    var messages = 0
+    for serial in mail.serials where mail[serial].lingering > 0 {
+      let message = mail[serial]
+      guard message.incident == nil, message.facts.domains.contains(domain) else { continue }
+      messages += 1
+      storm.began = min(storm.began, message.identity.birth)
+      if storm.samples.count < 3 { storm.samples.append(message.identity.id) }
+    }
+    storm.evidence.messages = messages
+    storm.evidence.recipients = Int(state.window.sum.lingering)
+    storm.evidence.lingering = Int(state.window.sum.lingering)
+    storm.evidence.delivered = Int(max(0, state.window.sum.delivered))
+    storm.evidence.failed = Int(max(0, state.window.sum.failed))
+    storm.evidence.recipientDomains = 1
+    storm.evidence.senders = state.senders.distinct
+    let episode = Episode(storm, settings: settings, lastBusy: now)
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+  }
+
+  /// What time alone brings about: stalls, growth that nobody explains, ends.
+  mutating func tick() {
+    lookForStall()
+    lookForGrowth()
+    var ended: [Int] = []
+    for place in episodes.indices {
+      let kind = episodes[place].storm.kind
+      let patience = kind == .stall ? 60 : settings.pause.inSeconds
+      guard let busy = episodes[place].lastBusy, now.seconds(since: busy) >= patience else {
+        continue
+      }
+      episodes[place].storm.ended = now
+      outbox.append(.ended(episodes[place].told(settings)))
+      ended.append(place)
+    }
+    guard !ended.isEmpty else { return }
+    let gone = Set(ended.map { episodes[$0].storm.incident })
+    episodes.removeAll { gone.contains($0.storm.incident) }
+    for serial in mail.serials {
+      if let incident = mail[serial].incident, gone.contains(incident) {
+        mail[serial].incident = nil
+        mail[serial].keys = []
+        mail[serial].isDisregarded = true
+      }
+    }
+  }
+
+  private mutating func lookForStall() {
+    guard let trouble = stall.trouble(at: now) else { return }
+    if let place = episodes.firstIndex(where: { $0.storm.kind == .stall }) {
+      episodes[place].lastBusy = now
+      episodes[place].storm.lastSeen = now
+      episodes[place].what = trouble.what
+      let waiting = max(trouble.waiting, episodes[place].storm.evidence.messages)
+      episodes[place].storm.evidence.messages = waiting
+      if waiting >= 10 { announceGrowth(place) }
+      return
+    }
+    var storm = Storm(
+      incident: nextIncident, kind: .stall, began: trouble.since, lastSeen: now, offenders: [])
+    nextIncident += 1
+    storm.evidence.messages = trouble.waiting
+    var episode = Episode(storm, settings: settings, lastBusy: now)
+    episode.what = trouble.what
+    episode.announced = max(10, trouble.waiting)
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+  }
+
+  /// Growth of the queue that no storm explains.
+  private mutating func lookForGrowth() {
+    guard let growth = backlog.growth else { return }
+    if let place = episodes.firstIndex(where: { $0.storm.kind != .stall }) {
+      if episodes[place].storm.kind == .surge { episodes[place].lastBusy = now }
+      return
+    }
+    var storm = Storm(
+      incident: nextIncident, kind: .surge, began: now, lastSeen: now, offenders: [])
+    nextIncident += 1
+    storm.evidence.messages = growth.to
+    var episode = Episode(storm, settings: settings, lastBusy: now)
+    episode.what =
+      "The queue grew from \(growth.from) to \(growth.to) messages within a quarter of an hour"
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+  }
+}
+
+extension Offender {
+  /// Many innocent senders may stand behind it.
+  var isWide: Bool {
+    switch self {
+    case .sender, .user: false
+    case .client, .uid, .senderDomain: true
+    }
+  }
+}
+
+extension Episode {
+  /// Whether these are the offenders of this storm in another guise: the same account, script or sender, or the same client where
+  /// no account is known.
+  func shares(_ offenders: [Offender]) -> Bool {
+    guard [.relaySender, .relaySource, .localScript].contains(storm.kind) else { return false }
+    let hasUser = offenders.contains { if case .user = $0 { true } else { false } }
+    return storm.offenders.contains { own in
+      guard offenders.contains(own) else { return false }
+      switch own {
+      case .sender, .user, .uid: return true
+      case .client: return !hasUser || membership.user == nil
+      case .senderDomain: return true
+      }
+    }
+  }
+
+  /// Goes on with the test where the group's stood.
+  mutating func takeOver(_ other: SequentialTest) { test = other }
+}

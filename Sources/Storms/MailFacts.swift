@@ -1,0 +1,196 @@
+import Mail
+
+/// What the detector wants to know of a message: who sent it and which way it goes.
+struct MailFacts: Sendable {
+  /// Which way a message goes decides what it can be evidence of.
+  enum Traffic: Sendable, Hashable {
+    /// To other hosts, for a sender, user, client or uid who answers for it.
+    case outbound
+    /// From strangers to our users.
+    case inbound
+    /// A failure notice from outside to our users: null or daemon sender.
+    case notice
+    /// Our own bounce (mostly a double bounce) of such a notice.
+    case noticeBounced
+    /// Our own bounce of a stranger's mail, on its way to whoever was named as sender.
+    case bounceOut
+    /// Our own bounce to one of ours.
+    case bounceHome
+    /// Known from the log only, so far.
+    case unclear
+  }
+
+  var traffic: Traffic
+  /// Lower-cased: qmail compares senders without case.
+  var sender: Address
+  var client: String?
+  var user: String?
+  var uid: UInt32?
+  /// Of our own bounces: the message they tell about.
+  var origin: Source.Origin?
+  var isListMarked: Bool
+  var localCount: Int
+  var remoteCount: Int
+  /// Different domains of the remote recipients, at most 64.
+  var domains: [Domain]
+
+  init(_ entry: Entry, localDomains: Set<Domain>) {
+    sender = entry.sender.lowercased
+    isListMarked = entry.isList || entry.sender.isQmailVERP || entry.sender.verpStem != nil
+    localCount = entry.local.count
+    remoteCount = entry.remote.count
+    domains = []
+    traffic = .unclear
+    func note(_ domain: Domain) {
+      if domains.count < 64, !domains.contains(domain) { domains.append(domain) }
+    }
+    for recipient in entry.remote { note(recipient.address.domain) }
+    for address in entry.unrouted {
+      let domain = address.domain
+      if domain.isEmpty || localDomains.contains(domain) {
+        localCount += 1
+      } else {
+        remoteCount += 1
+        note(domain)
+      }
+    }
+    let goesOut = remoteCount > 0
+    switch entry.source {
+    case .network(let client, _, let user):
+      self.client = client
+      self.user = user
+      let isNotice =
+        user == nil
+        && (sender.isBounceSender || (sender.isDaemonLike && !localDomains.contains(sender.domain)))
+      traffic = goesOut ? .outbound : isNotice ? .notice : .inbound
+    case .uid(let uid):
+      self.uid = uid
+      traffic = goesOut ? .outbound : .inbound
+    case .bounce(let origin):
+      self.origin = origin
+      traffic = Self.traffic(ofBounceOf: origin, goesOut: goesOut, localDomains)
+    case .alias, .unknown:
+      traffic = goesOut ? .outbound : .inbound
+    }
+  }
+
+  /// A message of which only the log told so far.
+  init(logged sender: Address, uid: UInt32?) {
+    self.sender = sender.lowercased
+    self.uid = uid
+    traffic = .unclear
+    isListMarked = sender.isQmailVERP || sender.verpStem != nil
+    localCount = 0
+    remoteCount = 0
+    domains = []
+  }
+
+  /// The message a bounce tells about, as far as the bounce tells it. Its recipients are not known.
+  init(origin: Source.Origin, traffic: Traffic) {
+    sender = origin.sender.lowercased
+    self.traffic = traffic
+    isListMarked = origin.sender.isQmailVERP || origin.sender.verpStem != nil
+    localCount = 0
+    remoteCount = 0
+    domains = []
+    switch origin.source {
+    case .network(let client, _, let user):
+      self.client = client
+      self.user = user
+    case .uid(let uid): self.uid = uid
+    default: break
+    }
+  }
+
+  private static func traffic(
+    ofBounceOf origin: Source.Origin?, goesOut: Bool, _ localDomains: Set<Domain>
+  ) -> Traffic {
+    guard let origin else { return goesOut ? .bounceOut : .bounceHome }
+    guard case .network(_, _, let user) = origin.source, user == nil else { return .bounceHome }
+    if origin.sender.isBounceSender { return .noticeBounced }
+    let domain = origin.sender.domain
+    if origin.sender.isDaemonLike && !localDomains.contains(domain) { return .noticeBounced }
+    return goesOut && !localDomains.contains(domain) ? .bounceOut : .bounceHome
+  }
+
+  var recipients: Int { localCount + remoteCount }
+
+  /// The groups this message counts in, narrowest first: whoever could be the offender.
+  ///
+  /// A VERP sender stands for one recipient only, so no sender group; what an alias forwards was sent by a stranger, whom our
+  /// users asked for it.
+  func offenders(_ localDomains: Set<Domain>) -> [Offender] {
+    var keys: [Offender] = []
+    let isAttributable = client != nil || uid != nil || user != nil || traffic == .unclear
+    guard isAttributable else { return [] }
+    if !sender.isBounceSender, !sender.bytes.isEmpty, sender.verpStem == nil {
+      keys.append(.sender(sender))
+    }
+    if let user { keys.append(.user(user)) }
+    if let client { keys.append(.client(client)) }
+    if let uid { keys.append(.uid(uid)) }
+    let domain = sender.domain
+    if client != nil, user == nil, !domain.isEmpty, !localDomains.contains(domain) {
+      keys.append(.senderDomain(domain))
+    }
+    return keys
+  }
+}
+
+/// Which messages belong to a storm: all of its attributes must fit.
+struct Membership: Sendable, Hashable {
+  var kind: StormKind
+  var sender: Address?
+  var user: String?
+  var uid: UInt32?
+  var senderDomain: Domain?
+  /// For a bounce-out: any of them; else all mail of the storm came from the one.
+  var clients: Set<String> = []
+
+  init(kind: StormKind, offenders: [Offender]) {
+    self.kind = kind
+    for offender in offenders {
+      switch offender {
+      case .sender(let address): sender = address.lowercased
+      case .user(let name): user = name
+      case .client(let client): clients.insert(client)
+      case .uid(let number): uid = number
+      case .senderDomain(let domain): senderDomain = domain
+      }
+    }
+  }
+
+  /// Whether this message fits. Unsolicited is asked for notices only.
+  ///
+  /// A message known from the log only fits where nothing known speaks against it; it is judged again once it is seen.
+  func includes(_ facts: MailFacts, isUnsolicited: Bool) -> Bool {
+    switch kind {
+    case .stall, .surge: return false
+    case .backscatterIn:
+      guard facts.traffic == .notice && isUnsolicited || facts.traffic == .noticeBounced else {
+        return false
+      }
+      guard let sender else { return true }
+      return sender == facts.sender || sender == facts.origin?.sender.lowercased
+    case .bounceOut:
+      guard facts.traffic == .bounceOut, let origin = facts.origin else { return false }
+      if let sender, origin.sender.lowercased != sender { return false }
+      guard !clients.isEmpty else { return true }
+      guard case .network(let client, _, _) = origin.source else { return false }
+      return clients.contains(client)
+    case .relaySender, .relaySource, .localScript:
+      let isLogged = facts.traffic == .unclear
+      guard facts.traffic == .outbound || isLogged && facts.localCount == 0 else { return false }
+      guard sender != nil || user != nil || uid != nil || senderDomain != nil || !clients.isEmpty
+      else { return false }
+      if isLogged && sender == nil && (uid == nil || facts.uid != uid) { return false }
+      if let sender, sender != facts.sender { return false }
+      if let user, facts.user != user, !isLogged { return false }
+      if let uid, facts.uid != uid { return false }
+      if let senderDomain, facts.sender.domain != senderDomain { return false }
+      if clients.isEmpty { return true }
+      guard let client = facts.client else { return isLogged }
+      return clients.contains(client)
+    }
+  }
+}

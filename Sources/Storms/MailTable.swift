@@ -1,0 +1,167 @@
+import Mail
+
+/// One message the detector keeps in mind, with what has been counted for it.
+struct TrackedMessage: Sendable {
+  var identity: EntryIdentity
+  var facts: MailFacts
+  /// Groups it counts in, narrowest first; empty until counted.
+  var keys: [Offender] = []
+  /// When qmail-send had taken it in, as far as was seen.
+  var processed: Timestamp?
+  /// Seen in the queue itself, not only in the log.
+  var isSeen = false
+  var isGone = false
+  var isCounted = false
+  var isUnsolicited = false
+  /// Own action: what happens to it says nothing.
+  var isDisregarded = false
+  var isJoined = false
+  var hasLog = false
+  /// The active storm it belongs to.
+  var incident: Int?
+  /// Recipients finished, as the queue last showed.
+  var done = 0
+  /// Outcomes inferred from the queue and already counted.
+  var failedByQueue = 0
+  var deliveredByQueue = 0
+  /// All that is counted for it, by queue and log together.
+  var failed = 0
+  var delivered = 0
+  var lingering = 0
+  /// What the log told.
+  var loggedUID: UInt32?
+  var loggedDeferrals = 0
+  var loggedFailures = 0
+  var loggedSuccesses = 0
+
+  var isGuilty: Bool { failed > 0 || lingering > 0 }
+  var isWaiting: Bool { !isGone && !isDisregarded && done < facts.recipients }
+}
+
+/// The messages of the last while, at most `capacity`; the oldest makes room.
+struct MailTable: Sendable {
+  private var ring: [TrackedMessage] = []
+  /// Serial number of the next message; a serial number stays valid until its place is taken again.
+  private(set) var next = 0
+  private var byID: [UInt64: Int] = [:]
+  private var byLog: [UInt64: Int] = [:]
+  let capacity: Int
+
+  init(capacity: Int) { self.capacity = capacity }
+
+  /// Serial numbers that still hold a message, oldest first.
+  var serials: Range<Int> { max(0, next - capacity)..<next }
+
+  func holds(_ serial: Int) -> Bool { serials.contains(serial) }
+
+  /// The message with this serial number, which must be held.
+  subscript(serial: Int) -> TrackedMessage {
+    _read { yield ring[serial % capacity] }
+    _modify { yield &ring[serial % capacity] }
+  }
+
+  mutating func insert(_ message: TrackedMessage) -> Int {
+    let serial = next
+    next += 1
+    if ring.count < capacity {
+      ring.append(message)
+    } else {
+      let id = ring[serial % capacity].identity.id
+      if let old = byID[id], old <= serial - capacity { byID[id] = nil }
+      if let old = byLog[id], old <= serial - capacity { byLog[id] = nil }
+      ring[serial % capacity] = message
+    }
+    return serial
+  }
+
+  /// The message that has this number in the queue now.
+  func current(_ id: UInt64) -> Int? { byID[id].flatMap { holds($0) ? $0 : nil } }
+  /// The message that the log means by this number now.
+  func logged(_ id: UInt64) -> Int? { byLog[id].flatMap { holds($0) ? $0 : nil } }
+
+  mutating func setCurrent(_ id: UInt64, _ serial: Int?) { byID[id] = serial }
+  mutating func setLogged(_ id: UInt64, _ serial: Int?) { byLog[id] = serial }
+}
+
+/// Keeps the three ways in which one failure shows from being counted thrice: the entry's own progress, our bounce about it, and
+/// its leaving without a word.
+///
+/// Bounded: two generations of at most 8,192 senders each.
+struct FailureBook: Sendable {
+  struct Key: Hashable, Sendable {
+    let sender: Address
+    let client: String?
+    let user: String?
+    let uid: UInt32?
+
+    init(_ facts: MailFacts) {
+      sender = facts.sender
+      client = facts.client
+      user = facts.user
+      uid = facts.uid
+    }
+  }
+
+  struct Balance: Sendable {
+    /// Failures counted of which the bounce is still to come.
+    var unreported = 0
+    /// Recipients taken for delivered because their message left without a word.
+    var presumed = 0
+    /// Failures a bounce has told of, whose message has not yet shown them.
+    var announced = 0
+    /// Which way the last message of this sender went.
+    var traffic = MailFacts.Traffic.unclear
+    /// Domain of a local recipient of that message, if any.
+    var localDomain: Domain?
+    /// Serial number of the last message that left without a word.
+    var departed: Int?
+  }
+
+  private var young: [Key: Balance] = [:]
+  private var old: [Key: Balance] = [:]
+  private static let limit = 8192
+
+  func balance(_ key: Key) -> Balance? { young[key] ?? old[key] }
+
+  mutating func update<R>(_ key: Key, _ change: (inout Balance) -> R) -> R {
+    if young[key] == nil {
+      if young.count >= Self.limit { (old, young) = (young, [:]) }
+      young[key] = old[key] ?? Balance()
+    }
+    return change(&young[key, default: Balance()])
+  }
+}
+
+/// Whom our users have written to how often, to know an answer from backscatter: a notice is solicited while its recipient has sent
+/// more than came back. Bounded: two generations of 16,384 addresses.
+struct Correspondence: Sendable {
+  private var young: [UInt64: Int32] = [:]
+  private var old: [UInt64: Int32] = [:]
+  private static let limit = 16_384
+
+  /// Bounces to a VERP sender belong to its list.
+  private static func key(_ address: Address) -> UInt64 {
+    StableHash.of((address.verpStem ?? address).lowercased.bytes)
+  }
+
+  func isAwaiting(_ address: Address) -> Bool {
+    let key = Self.key(address)
+    return (young[key] ?? old[key] ?? 0) > 0
+  }
+
+  mutating func sent(by address: Address, recipients: Int) {
+    change(Self.key(address), by: Int32(clamping: recipients))
+  }
+
+  mutating func noticed(to address: Address) { change(Self.key(address), by: -1) }
+
+  private mutating func change(_ key: UInt64, by amount: Int32) {
+    if young[key] == nil {
+      if amount < 0 && old[key] == nil { return }
+      if young.count >= Self.limit { (old, young) = (young, [:]) }
+      young[key] = old[key] ?? 0
+    }
+    let value = young[key] ?? 0
+    young[key] = max(0, value.addingReportingOverflow(amount).overflow ? .max : value + amount)
+  }
+}

@@ -1,0 +1,87 @@
+import Mail
+
+/// The sentence in which a storm explains itself: one line, plain English, hostile bytes escaped.
+enum Reason {
+  static func sentence(_ storm: Storm, what: String, _ settings: DetectorSettings) -> String {
+    let evidence = storm.evidence
+    var text = what.isEmpty ? subject(storm) : what
+    if storm.kind != .stall {
+      text += ": \(count(evidence.messages, "message")), \(count(evidence.recipients, "recipient"))"
+      if evidence.recipientDomains > 0 {
+        text += " in \(count(evidence.recipientDomains, "domain"))"
+      }
+      text += ", \(outcomes(evidence))"
+    }
+    text += " since \(storm.began.iso8601)"
+    if storm.kind != .stall {
+      text += "; over the floor of \(threshold(storm.kind, settings))"
+      if let normal = evidence.normalPerMinute {
+        text += ", normal is \(decimal(normal)) messages a minute"
+      } else {
+        text += ", no normal learned yet"
+      }
+    }
+    if !storm.samples.isEmpty {
+      text += "; for example \(storm.samples.map { "#\($0)" }.joined(separator: ", "))"
+    }
+    return text
+  }
+
+  private static func subject(_ storm: Storm) -> String {
+    let names = storm.offenders.map(name).joined(separator: ", ")
+    let victims = storm.victims.prefix(3).map { Escaping.terminal($0) }.joined(separator: ", ")
+    let others = storm.victims.count > 3 ? " and \(storm.victims.count - 3) more" : ""
+    switch storm.kind {
+    case .relaySender: return "One sender floods other hosts (\(names))"
+    case .relaySource: return "One source floods other hosts under many senders (\(names))"
+    case .localScript: return "A local program floods other hosts (\(names))"
+    case .backscatterIn:
+      let from = names.isEmpty ? "" : " from \(names)"
+      return "Failure notices for mail we never sent\(from) flood \(victims)\(others)"
+    case .bounceOut:
+      let from = names.isEmpty ? "" : ", sent by \(names)"
+      return "We bounce mail with forged senders\(from) to \(victims)\(others)"
+    case .surge:
+      if !names.isEmpty { return "Far more mail than usual, accepted so far (\(names))" }
+      return victims.isEmpty
+        ? "The queue grows and nobody stands out"
+        : "\(victims)\(others) defers mail of many senders"
+    case .stall: return "The queue does not move"
+    }
+  }
+
+  private static func name(_ offender: Offender) -> String {
+    switch offender {
+    case .sender(let address): "sender \(Escaping.terminal(address.bytes))"
+    case .user(let user): "user \(Escaping.terminal(user))"
+    case .client(let client): "client \(Escaping.terminal(client))"
+    case .uid(let uid): "uid \(uid)"
+    case .senderDomain(let domain): "sender domain \(domain)"
+    }
+  }
+
+  private static func outcomes(_ evidence: Evidence) -> String {
+    let finished = evidence.failed + evidence.delivered
+    let share = finished > 0 ? " (\(100 * evidence.failed / finished) % of those finished)" : ""
+    return "\(evidence.failed) failed for good\(share), \(evidence.lingering) deferred, "
+      + "\(evidence.delivered) delivered"
+  }
+
+  private static func threshold(_ kind: StormKind, _ settings: DetectorSettings) -> String {
+    let window = "in \(Int(settings.window.inSeconds)) s"
+    switch kind {
+    case .backscatterIn, .bounceOut: return "\(settings.messages) messages \(window)"
+    case .surge: return "\(settings.surgeRecipients) deferred recipients \(window)"
+    default: return "\(settings.messages) messages or \(settings.recipients) recipients \(window)"
+    }
+  }
+
+  private static func count(_ n: Int, _ noun: String) -> String {
+    "\(n) \(noun)\(n == 1 ? "" : "s")"
+  }
+
+  private static func decimal(_ value: Double) -> String {
+    let tenths = Int((value * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10)"
+  }
+}

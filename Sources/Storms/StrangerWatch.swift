@@ -1,0 +1,144 @@
+import Mail
+
+/// Failure notices from outside to users who have not asked for them.
+struct NoticeWatch: Sendable {
+  /// Notices seen as they came in; their failures and deliveries.
+  var window: TallyWindow
+  /// Our double bounces about such notices: they last longer than the notices themselves.
+  var doubles: TallyWindow
+  var test: SequentialTest
+  var clients: Spread
+  var domains = HeavyHitters<Domain, Int>(capacity: 64)
+  var addresses = HeavyHitters<Address, Int>(capacity: 256)
+  var senders = HeavyHitters<Address, Int>(capacity: 64)
+  var normal = Baseline()
+
+  init(_ settings: DetectorSettings) {
+    window = TallyWindow(settings.window)
+    doubles = TallyWindow(settings.window)
+    test = SequentialTest(settings)
+    clients = Spread(window: settings.window)
+  }
+
+  mutating func restart(_ settings: DetectorSettings) {
+    let learned = normal
+    self = NoticeWatch(settings)
+    normal = learned
+    normal.taint()
+  }
+
+  mutating func advance(to time: Timestamp) {
+    window.advance(to: time)
+    doubles.advance(to: time)
+    normal.note(count, at: time)
+  }
+
+  /// One notice shows as itself, as our double bounce, or both: the greater number is the count.
+  var count: Int32 { max(window.sum.messages, doubles.sum.messages) }
+
+  /// Most notices fail because nobody is there; without that it takes three times as many to be sure.
+  func isStorm(_ settings: DetectorSettings) -> Bool {
+    let count = Int(count)
+    guard count >= settings.messages else { return false }
+    if let usual = normal.normal, let limit = normal.limit,
+      Double(count) < settings.timesNormal * usual || Double(count) < limit
+    {
+      return false
+    }
+    let failed = window.sum.failed
+    let delivered = max(0, window.sum.delivered)
+    if test.isProven && failed >= 8 && failed * 20 >= (failed + delivered) * 7 { return true }
+    return count >= 3 * settings.messages
+  }
+
+  /// Flooded domains, and addresses that take a tenth of it all.
+  func victims(at time: Timestamp) -> [String] {
+    let total = domains.heaviest(64, at: time).reduce(0) { $0 + $1.weight }
+    guard total > 0 else { return [] }
+    let named = domains.heaviest(5, at: time).filter { $0.weight * 20 >= total }
+    let single = addresses.heaviest(5, at: time).filter {
+      $0.weight * 10 >= total && $0.weight >= 5
+    }
+    return named.map(\.key.text) + single.map { Text.decode($0.key.bytes) }
+  }
+
+  /// A daemon with a name that sent most of it.
+  func steadySender(at time: Timestamp) -> Address? {
+    let top = senders.heaviest(64, at: time)
+    let total = top.reduce(0) { $0 + $1.weight }
+    guard let first = top.first, first.weight * 10 >= total * 6, !first.key.isBounceSender else {
+      return nil
+    }
+    return first.key
+  }
+}
+
+/// Our bounces to strangers, about mail that we took and could not deliver.
+struct BounceOutWatch: Sendable {
+  /// Messages: bounces. Delivered: strangers' mail that reached our users.
+  var window: TallyWindow
+  var test: SequentialTest
+  var victims = HeavyHitters<Domain, Int>(capacity: 512)
+  var clients = HeavyHitters<String, Int>(capacity: 512)
+  var senders = HeavyHitters<Address, Int>(capacity: 256)
+  var targets = HeavyHitters<Domain, Int>(capacity: 32)
+  var domains: Spread
+  var normal = Baseline()
+
+  init(_ settings: DetectorSettings) {
+    window = TallyWindow(settings.window)
+    test = SequentialTest(settings)
+    domains = Spread(window: settings.window)
+  }
+
+  mutating func restart(_ settings: DetectorSettings) {
+    let learned = normal
+    self = BounceOutWatch(settings)
+    normal = learned
+    normal.taint()
+  }
+
+  mutating func advance(to time: Timestamp) {
+    window.advance(to: time)
+    normal.note(window.sum.messages, at: time)
+  }
+
+  func isStorm(_ settings: DetectorSettings) -> Bool {
+    let count = Int(window.sum.messages)
+    guard count >= settings.messages, test.isProven else { return false }
+    if let usual = normal.normal, let limit = normal.limit,
+      Double(count) < settings.timesNormal * usual || Double(count) < limit
+    {
+      return false
+    }
+    return count * 20 >= (count + Int(max(0, window.sum.delivered))) * 7
+  }
+
+  /// One steady original sender, and up to three clients that each sent a good part.
+  func offenders(at time: Timestamp) -> [Offender] {
+    var found: [Offender] = []
+    if let sender = Self.steady(senders, share: 0.8, limit: 1, at: time).first {
+      found.append(.sender(sender))
+    }
+    let steady = Self.steady(clients, share: 0.2, limit: 3, at: time)
+    let all = clients.heaviest(512, at: time)
+    let total = all.reduce(0) { $0 + $1.weight }
+    let covered = all.filter { steady.contains($0.key) }.reduce(0) { $0 + $1.weight }
+    // Named only where they explain the storm: a few among many would only look guilty.
+    if covered * 10 >= total * 8 { found += steady.map { .client($0) } }
+    return found
+  }
+
+  func victims(at time: Timestamp, but offender: Address?) -> [String] {
+    let forged = victims.heaviest(100, at: time).map(\.key).filter { $0 != offender?.domain }
+    return targets.heaviest(3, at: time).map(\.key.text) + forged.map(\.text)
+  }
+
+  private static func steady<Key>(
+    _ table: HeavyHitters<Key, Int>, share: Double, limit: Int, at time: Timestamp
+  ) -> [Key] {
+    let all = table.heaviest(512, at: time)
+    let total = all.reduce(0) { $0 + $1.weight }
+    return all.prefix(limit).filter { $0.weight >= share * total }.map(\.key)
+  }
+}

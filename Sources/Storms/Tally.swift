@@ -1,0 +1,75 @@
+import Mail
+
+/// Counts of one window. Signed: a recipient that was counted as waiting and then leaves is taken away again.
+struct Tally: Sendable, Hashable {
+  var messages: Int32 = 0
+  var recipients: Int32 = 0
+  var failed: Int32 = 0
+  var delivered: Int32 = 0
+  var lingering: Int32 = 0
+  var listMarked: Int32 = 0
+
+  static func += (a: inout Tally, b: Tally) {
+    a.messages &+= b.messages
+    a.recipients &+= b.recipients
+    a.failed &+= b.failed
+    a.delivered &+= b.delivered
+    a.lingering &+= b.lingering
+    a.listMarked &+= b.listMarked
+  }
+
+  static func -= (a: inout Tally, b: Tally) {
+    a.messages &-= b.messages
+    a.recipients &-= b.recipients
+    a.failed &-= b.failed
+    a.delivered &-= b.delivered
+    a.lingering &-= b.lingering
+    a.listMarked &-= b.listMarked
+  }
+}
+
+/// A sliding window of ten buckets, in fixed memory. The sum is kept, so reading costs nothing.
+struct TallyWindow: Sendable {
+  private static let buckets = 10
+  private var ring: [Tally] = []
+  /// Number of the newest bucket since 1970.
+  private var newest = Int64.min
+  private(set) var sum = Tally()
+  private let bucketNanoseconds: Int64
+
+  init(_ length: Duration) {
+    bucketNanoseconds = max(1, length.wholeNanoseconds / Int64(Self.buckets))
+  }
+
+  /// Drops what is too old at `time`.
+  mutating func advance(to time: Timestamp) {
+    let bucket = time.nanoseconds / bucketNanoseconds
+    guard newest != .min, bucket > newest else { return }
+    if bucket - newest >= Int64(Self.buckets) {
+      ring = []
+      sum = Tally()
+    } else if !ring.isEmpty {
+      for number in (newest + 1)...bucket {
+        let place = Self.place(number)
+        sum -= ring[place]
+        ring[place] = Tally()
+      }
+    }
+    newest = bucket
+  }
+
+  /// Counts into the bucket of `time`; what is older than the window is left out.
+  mutating func add(_ tally: Tally, at time: Timestamp) {
+    let bucket = time.nanoseconds / bucketNanoseconds
+    if newest == .min { newest = bucket }
+    advance(to: time)
+    guard newest - bucket < Int64(Self.buckets) else { return }
+    if ring.isEmpty { ring = Array(repeating: Tally(), count: Self.buckets) }
+    ring[Self.place(bucket)] += tally
+    sum += tally
+  }
+
+  private static func place(_ bucket: Int64) -> Int {
+    Int((bucket % Int64(buckets) + Int64(buckets)) % Int64(buckets))
+  }
+}
