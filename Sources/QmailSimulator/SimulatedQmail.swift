@@ -12,7 +12,8 @@ public final class SimulatedQmail {
   public enum Time: Sendable {
     /// The kernel's: for a driver that passes the present in.
     case real
-    /// What is passed in, set with futimens(2): for tests and accelerated runs.
+    /// What is passed in, set with futimens(2): for tests and accelerated runs. A file that others write bears the kernel's time; that
+    /// matters for recipient files after ``kill()``, since qmail-send takes their mtime for the next retry.
     case virtual
   }
 

@@ -23,6 +23,11 @@ import Testing
     #expect(again.todoIsSplit == (split == 7))
     let id = try box.send("a@mx.test", to: "b@far.example")
     #expect(box.files.contains("mess/\(id % UInt64(split))/\(id)"))
+    box.qmail.exchanger = SteadyExchanger { _ in .deferral }
+    try box.qmail.start(at: box.zero)
+    box.qmail.step(now: box.zero)
+    let part = id % UInt64(split)
+    #expect(box.files == ["info", "mess", "remote"].map { "\($0)/\(part)/\(id)" })
   }
 
   @Test("a message just injected has the files and bytes that qmail-queue writes")
