@@ -207,7 +207,7 @@ public actor Watchdog {
   }
 
   /// SIGHUP: the policy and the control files are read again. What cannot be used is refused and the old one stays.
-  private func reload() {
+  func reload() {
     let now = WallClock.now()
     notifier.reloading(status: "reading the policy again")
     defer { notifier.ready(status: report().line) }
