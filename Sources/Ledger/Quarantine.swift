@@ -95,6 +95,14 @@ extension Ledger {
     }
   }
 
+  /// How many messages are chosen or copied and not yet marked.
+  public func waitingCount() throws(LedgerError) -> Int {
+    try read { database in
+      try Int.fetchOne(
+        database, sql: "SELECT count(*) FROM quarantine WHERE state IN ('intended', 'copied')") ?? 0
+    }
+  }
+
   /// The latest row of this message, final or not.
   public func quarantine(of identity: EntryIdentity) throws(LedgerError) -> QuarantineRecord? {
     try read { database in

@@ -87,9 +87,10 @@ extension Responder {
     let rows = try attempt { try ledger.blocks([.intended, .active, .leaving]) }
     let isDue = rows.contains { $0.state != .active || $0.expires <= now }
     if !isDue, let tended, tended == (try? FileStatus.of(badmailfrom.path)) { return }
+    try withHands { () throws(Trouble) in try reconcile(now, &outcomes) }
+  }
 
-    let lock = try hands()
-    defer { _ = consume lock }
+  private func reconcile(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     try expire(now)
     let contents = try attempt { try badmailfrom.contents() }
     let present = Set(contents.ownLines.map(\.sender))

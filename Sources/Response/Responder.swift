@@ -183,11 +183,18 @@ public final class Responder {
     if told.failed(failure) { outcomes.append(.failed(failure)) }
   }
 
-  func hands() throws(Trouble) -> FileLock {
+  /// Holds ``HandsLock`` while `body` runs.
+  func withHands(_ body: () throws(Trouble) -> Void) throws(Trouble) {
+    let taken: FileLock?
     do throws(FileError) {
-      if let lock = try HandsLock.take(state: places.state, patience: patience) { return lock }
+      taken = try HandsLock.take(state: places.state, patience: patience)
     } catch { throw .file(error) }
-    throw .busy("\(places.state)/lock")
+    guard let lock = taken else { throw .busy("\(places.state)/lock") }
+    do throws(Trouble) { try body() } catch {
+      _ = consume lock
+      throw error
+    }
+    _ = consume lock
   }
 
   func quarantine() throws(Trouble) -> QuarantineStore {
