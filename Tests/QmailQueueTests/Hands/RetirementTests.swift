@@ -240,6 +240,21 @@ struct RetirementTests {
     #expect(try store.bounce(entry) == Array("one\ntwo\n".utf8))
   }
 
+  @Test("Nothing is marked without a copy, and no copy is left unflushed by a mark")
+  func neverWithoutCopy() throws {
+    let entry = try queue.entry(55, remote: ["Ta@r.test"], bounce: "b\n")
+    var retirement = try Retirement.open(entry, sender: Address("alice@mx.test"), in: queue.layout)
+    var refused: RetirementRefusal?
+    do { _ = try retirement.mark() } catch { refused = error }
+    #expect(refused != nil)
+    #expect(queue.letters(55) == "T")
+    try retirement.copy(into: store, at: entry.birth)
+    #expect(!store.isFlushed)
+    _ = try retirement.mark()
+    #expect(store.isFlushed)
+    #expect(queue.letters(55) == "D")
+  }
+
   @Test("The same message is not copied twice")
   func twice() throws {
     let entry = try queue.entry(54, remote: ["Ta@r.test"])
