@@ -202,18 +202,7 @@ public struct Retirement: ~Copyable {
   // MARK: For recovery
 
   borrowing func abandon(in store: QuarantineStore) throws(RetirementRefusal) {
-    let bounce = BounceFile(identity, in: files.layout)
-    if try bounce.isAside {
-      do {
-        try files.check()
-        try bounce.putBack()
-      } catch {
-        switch error {
-        case .gone, .notTheSame: try bounce.removeAside()
-        default: throw error
-        }
-      }
-    }
+    try BounceFile(identity, in: files.layout).giveUp(files)
     switch envelope {
     case .none: return
     case .some: do { try store.delete(identity) } catch { throw .store(error) }

@@ -193,11 +193,25 @@ struct RetirementTests {
     try second.cancel(from: store)
     #expect(try queue.bounces() == ["50": "<c>:\nnew\n\n<b>:\nold\n\n"])
 
-    // The entry ended meanwhile: under its number the bounce would reach a stranger.
-    let third = try begun()
-    queue.finish(50)
-    try third.cancel(from: store)
-    #expect(try queue.bounces() == [:])
+    // The entry ended meanwhile, or its number is already another's: there the bounce would reach a stranger.
+    for isReused in [false, true] {
+      try queue.entry(50, remote: ["Ta@r.test"], bounce: "<b>:\nold\n\n")
+      let third = try begun()
+      queue.finish(50)
+      if isReused { try queue.write("u0\0", to: queue.layout.path(.todo, 50)) }
+      try third.cancel(from: store)
+      #expect(try queue.bounces() == [:])
+    }
+    unlink(queue.layout.path(.todo, 50))
+    symlink("/etc/passwd", queue.layout.path(.bounce, 50))
+    let fourth = try queue.entry(50, remote: ["Ta@r.test"])
+    let retirement = try Retirement.open(
+      fourth, sender: Address("alice@mx.test"), in: queue.layout)
+    var refused: RetirementRefusal?
+    do { try retirement.moveBounceAside(into: store) } catch { refused = error }
+    #expect(
+      refused
+        == .damaged(path: queue.layout.path(.bounce, 50), why: "it is not a plain file"))
   }
 
   @Test("After a mark there is no cancelling")
