@@ -250,6 +250,8 @@ struct WatcherTests {
     #expect(try story(poll(watcher, full: true)) == ["todo \(id)"])
     let next = fixture.message(from: "a@b", remote: ["c@d"])
     #expect(try story(poll(watcher)) == ["whole \(next)"])
+    let isComplete = watcher.events.isComplete
+    #expect(isComplete)
   }
 
   @Test("health: no qmail-send here, some space left")
@@ -279,22 +281,24 @@ struct WatcherTests {
       state ^= state << 17
       return state % bound
     }
+    var isSound = true
     for step in 0..<40_000 {
       let id = next(3000) * 23
       if let slot = table.slot(of: id) {
-        #expect(table.birth(slot).nanoseconds == model[id])
+        isSound = isSound && table.birth(slot).nanoseconds == model[id]
         if next(2) == 0 {
           table.remove(slot)
           model[id] = nil
         }
       } else {
-        #expect(model[id] == nil)
+        isSound = isSound && model[id] == nil
         table.insert(
           EntryIdentity(id: id, birth: Timestamp(nanoseconds: Int64(step))), infoInode: id, [])
         model[id] = Int64(step)
       }
-      #expect(table.count == model.count)
+      isSound = isSound && table.count == model.count
     }
+    #expect(isSound)
     for (id, birth) in model {
       #expect(table.slot(of: id).map { table.birth($0).nanoseconds } == birth)
     }
