@@ -107,17 +107,14 @@ extension QueueWatcher {
       if !seen[slot], !found[Int(id % UInt64(split))].wasSkipped { doubtful.append(id) }
       if table.states[slot].contains(.bouncing) != bouncing.contains(id) { written.append(id) }
     }
-    var new = todo.filter { table.slot(of: $0) == nil }
-    foundInTodo.formUnion(new)
-    new += found.flatMap(\.unknown)
-    if !told.isEmpty {
-      let stillThere = Set(new)
-      told.formIntersection(stillThere)
-    }
+    var new = found.flatMap(\.unknown)
     for id in doubtful {
       guard let slot = self.table.slot(of: id) else { continue }
-      if !settleDoubt(slot, queue) { new.append(id) }
+      if !settleDoubt(slot, queue), !inTodo.contains(id) { new.append(id) }
     }
+    // Last, as a number whose message has just been found gone may stand in todo for another.
+    new += todo.filter { self.table.slot(of: $0) == nil }
+    if !told.isEmpty { told.formIntersection(new) }
     for id in written {
       guard let slot = self.table.slot(of: id), !self.table.states[slot].contains(.unprocessed)
       else { continue }
