@@ -121,6 +121,9 @@ struct GroupTable: Sendable {
     }
   }
 
+  /// Groups held, at most 11,520.
+  var count: Int { senders.count + users.count + clients.count + uids.count + domains.count }
+
   func group(_ key: Offender) -> Group? {
     let table = self[keyPath: Self.path(key)]
     return table.slot(of: key).map { table[$0] }

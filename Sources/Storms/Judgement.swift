@@ -28,9 +28,9 @@ extension StormDetector {
     groups.change(key) { group in
       group.window.advance(to: now)
       group.nextLook = now + .milliseconds(50)
-      if group.window.sum.failed * 5 >= (group.window.sum.failed + group.window.sum.delivered) * 2,
-        group.window.sum.failed >= 8
-      {
+      let failed = Int(group.window.sum.failed)
+      let delivered = Int(max(0, group.window.sum.delivered))
+      if failed >= 8 && failed * 5 >= (failed + delivered) * 2 {
         group.normal.taint()
       }
     }
@@ -70,7 +70,11 @@ extension StormDetector {
     let membership = Membership(kind: kind, offenders: offenders)
     let burst = burst(
       matching.filter { membership.includes(mail[$0].facts, isUnsolicited: true) })
-    guard burst.count >= min(5, settings.messages) else { return false }
+    // Whoever explains it must have sent enough alone: a busy office does not make its quiet member guilty.
+    let recipients = burst.reduce(0) { $0 + mail[$1].facts.remoteCount }
+    guard burst.count >= min(8, settings.messages),
+      burst.count >= settings.messages || recipients >= settings.recipients
+    else { return false }
     if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {
       widen(place, offenders, burst)
       return true

@@ -341,7 +341,7 @@ extension StormDetector {
   /// Our own bounce came: failures of its original, unless they were counted already.
   private mutating func bounced(_ serial: Int) {
     guard let origin = mail[serial].facts.origin else { return }
-    let count = max(1, origin.failedRecipients)
+    let count = min(max(1, origin.failedRecipients), 100_000)
     let traffic = mail[serial].facts.traffic
     var facts = MailFacts(origin: origin, traffic: .unclear)
     let key = FailureBook.Key(facts)
