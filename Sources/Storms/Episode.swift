@@ -41,6 +41,11 @@ struct Episode: Sendable {
     for domain in facts.domains { domains.add(StableHash.of(domain.text.utf8), at: now) }
     let origin = facts.origin.map { MailFacts(origin: $0, traffic: .unclear) }
     senders.add(StableHash.of((origin ?? facts).sender.bytes), at: now)
+    if storm.kind == .bounceOut, let victim = origin?.sender.domain, storm.victims.count < 100,
+      origin?.sender != membership.sender, !storm.victims.contains(victim.text)
+    {
+      storm.victims.append(victim.text)
+    }
     if let client = (origin ?? facts).client {
       clients.add(StableHash.of(client.utf8), at: now)
     }

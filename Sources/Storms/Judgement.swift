@@ -21,8 +21,8 @@ extension StormDetector {
   }
 
   private mutating func consider(_ key: Offender) {
-    guard let group = groups.group(key), group.window.sum.messages >= 8, now >= group.nextLook,
-      group.isBusy(settings)
+    guard groups.messages(key) >= min(8, Int32(clamping: settings.messages)),
+      let known = groups.group(key), now >= known.nextLook, known.isBusy(settings)
     else { return }
     let now = now
     groups.change(key) { group in
@@ -223,7 +223,7 @@ extension StormDetector {
     return true
   }
 
-  private func isActive(_ kind: StormKind) -> Bool { episodes.contains { $0.storm.kind == kind } }
+  func isActive(_ kind: StormKind) -> Bool { episodes.contains { $0.storm.kind == kind } }
 }
 
 // Storms that strangers make.
@@ -231,7 +231,7 @@ extension StormDetector {
   private mutating func considerStrangers() {
     notices.advance(to: now)
     bouncesOut.advance(to: now)
-    if notices.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .backscatterIn }) {
+    if notices.isStorm(settings), !isActive(.backscatterIn) {
       let sender = notices.steadySender(at: now)
       let normal = notices.normal.normal
       let count = Int(notices.count)
@@ -241,7 +241,7 @@ extension StormDetector {
         failed, notices.test)
       notices.restart(settings)
     }
-    if bouncesOut.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .bounceOut }) {
+    if bouncesOut.isStorm(settings), !isActive(.bounceOut) {
       let offenders = bouncesOut.offenders(at: now)
       var sender: Address?
       for case .sender(let address) in offenders { sender = address }

@@ -10,7 +10,7 @@ import Mail
 /// a later message of its channel has finished (qmail-send starts first attempts in the order of birth, `pqchan` in qmail-send.c)
 /// was deferred.
 ///
-/// Memory is bounded whatever arrives: 65,536 messages, 11,520 groups, and fixed tables.
+/// Memory is bounded whatever arrives: 32,768 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
   public let settings: DetectorSettings
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
@@ -21,10 +21,11 @@ public struct StormDetector: Sendable {
   var nextIncident: Int
   var now = Timestamp(nanoseconds: .min)
   var episodes: [Episode] = []
-  var mail = MailTable(capacity: 65_536)
+  var mail = MailTable(capacity: 32_768)
   var groups: GroupTable
   var book = FailureBook()
   var correspondence = Correspondence()
+  var acquaintances = Acquaintances()
   var notices: NoticeWatch
   var bouncesOut: BounceOutWatch
   var stall: StallWatch
@@ -232,8 +233,13 @@ extension StormDetector {
   }
 
   /// Whether none of those it goes to has mail out that it could answer.
+  /// Of our bounces: whether their original came from nobody whose mail has ever been wanted.
   func isUnsolicited(_ entry: Entry, _ facts: MailFacts) -> Bool {
-    facts.traffic == .notice && !entry.recipients.contains { correspondence.isAwaiting($0) }
+    switch facts.traffic {
+    case .notice: !entry.recipients.contains { correspondence.isAwaiting($0) }
+    case .bounceOut: !(facts.origin.map { acquaintances.include($0) } ?? false)
+    default: false
+    }
   }
 
   private mutating func process(_ identity: EntryIdentity) {
@@ -455,7 +461,7 @@ extension StormDetector {
     case .noticeBounced:
       notices.doubles.add(Tally(messages: 1), at: birth)
       isStrangerSuspect = true
-    case .bounceOut:
+    case .bounceOut where message.isUnsolicited:
       bouncesOut.window.add(tally, at: birth)
       if let origin = facts.origin {
         _ = bouncesOut.senders.add(origin.sender.lowercased, at: now, new: 0)
@@ -466,7 +472,7 @@ extension StormDetector {
         }
       }
       isStrangerSuspect = true
-    case .notice, .inbound, .bounceHome: break
+    case .notice, .inbound, .bounceHome, .bounceOut: break
     }
   }
 
@@ -531,7 +537,10 @@ extension StormDetector {
       notices.window.add(tally, at: now)
       notices.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
-    case .inbound where facts.client != nil && facts.user == nil:
+    case .inbound where facts.user == nil && facts.uid == nil:
+      // During a bounce-out even the spam that does arrive would make its senders look wanted.
+      if tally.delivered > 0, !isActive(.bounceOut) { acquaintances.delivered(facts) }
+      guard tally.delivered != 0 || facts.client != nil else { return }
       bouncesOut.window.add(Tally(delivered: tally.delivered), at: now)
       bouncesOut.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true

@@ -46,6 +46,22 @@ struct StormKindTests {
     #expect(outcome.joined.count > 170)
   }
 
+  @Test(
+    "however the dice fall: a storm before its 150th message, proven by failures before its end")
+  func seeds() {
+    for seed in 1...40 {
+      var scenario = Scenario(seed: UInt64(seed * 7919))
+      if seed % 2 == 0 { scenario.ordinaryMail(to: 30, every: 0.3) }
+      scenario.flood(at: 5) { _ in ("alice@mx.test", alice) }
+      scenario.clock(to: 30)
+      let outcome = scenario.run()
+      #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+      guard let began = outcome.began.first else { continue }
+      #expect(began.time < start + .milliseconds(5000 + 3700), "\(seed)")
+      #expect(outcome.grave.contains { $0.evidence.failuresProven })
+    }
+  }
+
   @Test("the same beside ordinary mail: nobody else is touched, not even alice's own earlier mail")
   func membership() {
     var scenario = Scenario()
@@ -221,6 +237,24 @@ struct StormKindTests {
       #expect(storm.victims.contains("innocent1.example"))
       #expect(storm.sender == nil)
     }
+  }
+
+  @Test("a known correspondent's failure is no part of a bounce-out")
+  func acquaintance() {
+    var scenario = Scenario()
+    let carl = Source.network(client: "192.0.2.77", helo: nil, user: nil)
+    scenario.send(at: 1, from: "carl@firm.example", source: carl, to: [("bob@mx.test", .accepted)])
+    for number in 0..<200 {
+      // Bounces that wait: the forged senders' hosts defer them.
+      scenario.bounceWaiting(
+        at: 5 + Double(number) / 20, to: "forged\(number % 70)@innocent\(number % 60).example",
+        client: "203.0.113.\(number % 50)", name: "forged")
+    }
+    scenario.bounceWaiting(at: 12, to: "carl@firm.example", client: "192.0.2.77", name: "carl")
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.bounceOut])
+    #expect(Set(outcome.joinedNames) == ["forged"])
+    #expect(outcome.joined.count == 200)
   }
 
   @Test("a stalled qmail-send and a full disk are stalls, and end when it moves again")

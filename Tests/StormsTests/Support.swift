@@ -17,9 +17,11 @@ enum Fate: Sendable {
 struct Scenario {
   private var observations: [(time: Timestamp, order: Int, event: Observation.Event)] = []
   private var nextID: UInt64 = 1000
-  private var seed: UInt64 = 42
+  private var seed: UInt64
   /// Identity, sender and client of every message sent.
   private(set) var sent: [(identity: EntryIdentity, name: String)] = []
+
+  init(seed: UInt64 = 42) { self.seed = seed }
 
   mutating func random(_ bound: Int) -> Int {
     seed = seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
@@ -85,6 +87,16 @@ struct Scenario {
       at: seconds, from: sender.isEmpty ? "#@[]" : "", source: .bounce(original: origin),
       to: [(sender.isEmpty ? "postmaster@mx.test" : sender, .accepted)], delay: 0.02,
       name: "bounce of \(name)")
+  }
+
+  /// Our bounce of a stranger's mail, deferred where it goes.
+  mutating func bounceWaiting(at seconds: Double, to forged: String, client: String, name: String) {
+    send(
+      at: seconds, from: "",
+      source: .bounce(
+        original: .init(
+          sender: Address(forged), source: .network(client: client, helo: nil, user: nil))),
+      to: [(forged, .deferred)], name: name)
   }
 
   /// Ordinary mail of 30 users and of strangers to them: every `every` seconds one message, 13 % failing, 5 % deferred.
