@@ -1,9 +1,18 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <malloc.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 ssize_t clinux_getdents64(int fd, void *buffer, size_t size) {
   return syscall(SYS_getdents64, fd, buffer, size);
+}
+
+int clinux_syncfs(int fd) { return syncfs(fd); }
+
+void clinux_trim(void) { malloc_trim(0); }
+
+int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
+  return posix_spawn_file_actions_addclosefrom_np(actions, first);
 }

@@ -1,6 +1,19 @@
 import CLinux
 import Glibc
 
+/// One name in a directory, while it is being listed. The bytes live only during the call that hands them out.
+public struct DirectoryItem {
+  public let name: UnsafeRawBufferPointer
+  /// The file's inode number as the directory holds it.
+  public let inode: UInt64
+  let type: UInt8
+
+  public var isDirectory: Bool { type == UInt8(DT_DIR) }
+  public var isRegular: Bool { type == UInt8(DT_REG) }
+  /// Some filesystems do not keep the type in the directory: then only stat(2) tells.
+  public var isUntyped: Bool { type == UInt8(DT_UNKNOWN) }
+}
+
 extension Descriptor {
   /// Calls `body` with the bytes of each name in this directory, `.` and `..` left out, and whether the kernel says that it is a
   /// directory. Names are not copied: the buffer lives only during the call. Reads from the start each time.
@@ -9,8 +22,14 @@ extension Descriptor {
   public func forEachName(
     _ body: (_ name: UnsafeRawBufferPointer, _ isDirectory: Bool) -> Void
   ) throws(FileError) {
+    try forEachItem { body($0.name, $0.isDirectory) }
+  }
+
+  /// As ``forEachName(_:)``, with type and inode.
+  public func forEachItem(_ body: (DirectoryItem) -> Void) throws(FileError) {
     lseek(number, 0, SEEK_SET)
-    let size = 128 * 1024
+    // Just under the size from which malloc asks the kernel for fresh pages each time.
+    let size = 120 * 1024
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 8)
     defer { buffer.deallocate() }
     while true {
@@ -24,14 +43,18 @@ extension Descriptor {
       while at < filled {
         let length = Int(
           buffer.loadUnaligned(fromByteOffset: at + Int(CLINUX_DIRENT_RECLEN), as: UInt16.self))
-        let type = buffer[at + Int(CLINUX_DIRENT_TYPE)]
         let start = at + Int(CLINUX_DIRENT_NAME)
         var end = start
         while end < at + length, buffer[end] != 0 { end += 1 }
         let name = UnsafeRawBufferPointer(rebasing: buffer[start..<end])
         let isDots =
           name.count <= 2 && name.allSatisfy { $0 == UInt8(ascii: ".") }
-        if !isDots { body(name, type == UInt8(DT_DIR)) }
+        if !isDots {
+          body(
+            DirectoryItem(
+              name: name, inode: buffer.loadUnaligned(fromByteOffset: at, as: UInt64.self),
+              type: buffer[at + Int(CLINUX_DIRENT_TYPE)]))
+        }
         at += length
       }
     }

@@ -19,8 +19,11 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
   public var isMissing: Bool { code == ENOENT || code == ENOTDIR }
   public var isPermission: Bool { code == EACCES || code == EPERM }
 
+  /// What errno says.
+  public var reason: String { String(cString: strerror(code)) }
+
   public var description: String {
-    let base = "\(path): cannot \(operation): \(String(cString: strerror(code)))"
+    let base = "\(path): cannot \(operation): \(reason)"
     let advice = remedy ?? (isPermission ? "run as root or as a member of group qmail" : nil)
     return advice.map { "\(base); \($0)" } ?? base
   }

@@ -9,7 +9,7 @@ public enum Replacement {
   ///   - durable: whether to fsync; false for files that are rebuilt at each start.
   public static func write<E: Error>(
     _ bytes: [UInt8], to path: String, mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil,
-    durable: Bool = true, lastLook: () throws(E) -> Void = {}
+    durable: Bool = true, lastLook: () throws(E) -> Void
   ) throws(ReplacementError<E>) {
     let cut = path.lastIndex(of: "/")
     let folder = cut.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
@@ -22,13 +22,18 @@ public enum Replacement {
         let file = try directory.open(
           temporary, [.write, .create, .exclusive], mode: mode_t(0o600))
         try file.write(bytes, at: 0)
+        // The mode first: once the file is given away, only its new owner may change that (or CAP_FOWNER, which the
+        // service does not have).
+        try file.setPermissions(mode)
         if let owner {
           let now = try file.status()
           if now.uid != owner.uid || now.gid != owner.gid {
-            try file.setOwner(uid: owner.uid, gid: owner.gid)
+            do { try file.setOwner(uid: owner.uid, gid: owner.gid) } catch {
+              // A file of root's that all may read loses nothing by becoming ours; any other might.
+              guard error.isPermission, owner.uid == 0, mode & 0o004 != 0 else { throw error }
+            }
           }
         }
-        try file.setPermissions(mode)
         if durable { try file.sync() }
         do { try lastLook() } catch {
           try? directory.unlink(temporary)
@@ -46,6 +51,20 @@ public enum Replacement {
       throw .file(error)
     } catch {
       throw .file(FileError("replace", path))
+    }
+  }
+
+  /// The same without a last look.
+  public static func write(
+    _ bytes: [UInt8], to path: String, mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil,
+    durable: Bool = true
+  ) throws(FileError) {
+    do throws(ReplacementError<Never>) {
+      try write(bytes, to: path, mode: mode, owner: owner, durable: durable) { () throws(Never) in }
+    } catch {
+      switch error {
+      case .file(let error): throw error
+      }
     }
   }
 }

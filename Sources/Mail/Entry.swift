@@ -41,6 +41,8 @@ public struct Entry: Hashable, Sendable {
   public var size: Int64
   public var sender: Address
   public var source: Source
+  /// Process number of the qmail-queue that queued it (`qp` in qmail-send's log), from its Received line; nil when unreadable.
+  public var queuedBy: Int?
   /// The header has List-Id or Mailing-List, or Precedence bulk or list.
   public var isList: Bool
   /// The raw Subject field, unfolded, undecoded, at most 998 bytes.
@@ -56,13 +58,15 @@ public struct Entry: Hashable, Sendable {
 
   public init(
     identity: EntryIdentity, size: Int64 = 0, sender: Address = .null, source: Source = .unknown,
-    isList: Bool = false, subject: [UInt8] = [], local: [Recipient] = [], remote: [Recipient] = [],
+    queuedBy: Int? = nil, isList: Bool = false, subject: [UInt8] = [], local: [Recipient] = [],
+    remote: [Recipient] = [],
     unrouted: [Address] = [], isBouncing: Bool = false, isUnprocessed: Bool = false
   ) {
     self.identity = identity
     self.size = size
     self.sender = sender
     self.source = source
+    self.queuedBy = queuedBy
     self.isList = isList
     self.subject = subject
     self.local = local

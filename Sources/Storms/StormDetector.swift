@@ -12,7 +12,7 @@ import Mail
 ///
 /// Memory is bounded whatever arrives: 32,768 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
-  public let settings: DetectorSettings
+  public var settings: DetectorSettings
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
   public var localDomains: Set<Domain>
   /// Messages injected by these uids are ours (a release from quarantine): no evidence, in no storm.

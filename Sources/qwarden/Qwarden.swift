@@ -1,4 +1,35 @@
 import ArgumentParser
+import Glibc
 
+/// The command line. Every error leaves through ``main()``: one line on standard error and the exit code of its kind.
 @main
-struct Qwarden: ParsableCommand {}
+struct Qwarden: ParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "qwarden",
+    abstract:
+      "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
+    version: version,
+    subcommands: [SimulatedQmailQueue.self],
+    groupedSubcommands: [
+      CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
+      CommandGroup(name: "The queue", subcommands: [Stat.self, List.self]),
+      CommandGroup(
+        name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
+      CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),
+      CommandGroup(name: "Trying it", subcommands: [CheckPolicy.self, Demo.self]),
+    ])
+
+  static func main() {
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let failure as any CommandFailure {
+      Output.complain(failure.description)
+      Glibc.exit(failure.exitCode)
+    } catch {
+      exit(withError: error)
+    }
+  }
+}

@@ -1,0 +1,93 @@
+# The front door. A new machine needs Swift and make; what else is missing is installed first.
+#   make demo      watch qwarden end a storm, on a simulated qmail
+#   make test      every test
+#   make build     the release binary, with Swift's libraries inside
+#   make install   binary, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
+.POSIX:
+.SUFFIXES:
+.PHONY: demo test build install uninstall format lint clean packages
+
+SWIFT ?= swift
+DESTDIR ?=
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+STATIC = .build/release-static
+BINARY = $(STATIC)/release/qwarden
+DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev pkg-config
+SOURCES = Sources Tests Package.swift
+
+demo: packages
+	$(SWIFT) run qwarden demo
+
+test: packages
+	$(SWIFT) test
+
+build: packages
+	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
+
+# Not rebuilt here, so that `sudo make install` needs no Swift: run `make build` first, as yourself.
+$(BINARY):
+	$(MAKE) build
+
+install: $(BINARY)
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/qwarden
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/qwarden|$(PREFIX)/bin/qwarden|g' systemd/qwarden.service \
+	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service
+	chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service
+	install -D -m 0644 systemd/qwarden.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf
+	install -D -m 0644 systemd/qwarden.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf
+	install -D -m 0644 systemd/qwarden.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog
+	for page in man/*.[1-8]; do \
+	  test ! -e "$$page" || install -D -m 0644 "$$page" \
+	    "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	done
+	test -e $(DESTDIR)$(SYSCONFDIR)/qwarden/policy.yaml || \
+	  install -D -m 0644 config/policy.yaml $(DESTDIR)$(SYSCONFDIR)/qwarden/policy.yaml
+	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || { \
+	  systemd-sysusers qwarden.conf && systemd-tmpfiles --create qwarden.conf && \
+	  journalctl --update-catalog && systemctl daemon-reload && \
+	  echo 'Installed. Start the watch with: systemctl enable --now qwarden'; }
+
+# The policy, the state directory and the account stay.
+uninstall:
+	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || systemctl disable --now qwarden || true
+	rm -f $(DESTDIR)$(PREFIX)/bin/qwarden \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service \
+	  $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf \
+	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog
+	for page in man/*.[1-8]; do \
+	  rm -f "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; \
+	done
+	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || \
+	  { journalctl --update-catalog; systemctl daemon-reload; }
+
+format:
+	$(SWIFT) format -i --recursive $(SOURCES)
+
+lint:
+	$(SWIFT) format lint --strict --recursive $(SOURCES)
+
+clean:
+	rm -rf .build
+
+# Debian and Ubuntu: what is not there is installed. Elsewhere: what pkg-config finds will do.
+packages:
+	@if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then \
+	  missing=; \
+	  for package in $(DEBIAN_PACKAGES); do \
+	    case "$$(dpkg-query -W -f '$${db:Status-Status} ' $$package 2>/dev/null)" in \
+	      installed*) ;; *) missing="$$missing $$package" ;; \
+	    esac; \
+	  done; \
+	  test -n "$$missing" || exit 0; \
+	  if test "$$(id -u)" = 0; then become=; \
+	  elif command -v sudo >/dev/null; then become=sudo; \
+	  else echo "make: needed, and only root can install them:$$missing" >&2; exit 1; fi; \
+	  echo "Installing$$missing"; \
+	  $$become apt-get update -q && \
+	  $$become env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	elif ! pkg-config --exists libsystemd sqlite3; then \
+	  echo 'make: install the development files of libsystemd and sqlite3, and pkg-config' >&2; exit 1; \
+	fi

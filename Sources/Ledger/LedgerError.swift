@@ -1,0 +1,57 @@
+/// Why the ledger could not be opened, read or written: one line with path and remedy.
+public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
+  public enum Kind: Sendable, Hashable {
+    /// A database of another program, or no database at all.
+    case notOurs
+    /// Written by a later version of qwarden.
+    case newer
+    /// Ours, but damaged.
+    case damaged
+    /// Another process held it longer than the busy timeout.
+    case busy
+    case permission
+    /// It does not exist and was not to be created.
+    case missing
+    /// Disk full, read-only, I/O error.
+    case storage
+    /// A row holds what no version of qwarden writes, or a statement failed: a defect.
+    case defect
+  }
+
+  public var kind: Kind
+  public var path: String
+  public var detail: String
+  public var remedy: String
+
+  public init(_ kind: Kind, _ path: String, _ detail: String, remedy: String? = nil) {
+    self.kind = kind
+    self.path = path
+    self.detail = detail
+    self.remedy = remedy ?? Self.usualRemedy(kind)
+  }
+
+  public var description: String { "\(path): \(detail); \(remedy)" }
+
+  /// The exit status of a command that ends with this error (sysexits.h).
+  public var exitCode: Int32 {
+    switch kind {
+    case .notOurs, .newer, .damaged, .defect: 65
+    case .missing: 69
+    case .busy, .storage: 74
+    case .permission: 77
+    }
+  }
+
+  private static func usualRemedy(_ kind: Kind) -> String {
+    switch kind {
+    case .notOurs: "name another state directory with --state, or move this file away"
+    case .newer: "install the later qwarden that wrote it, or name another state directory"
+    case .damaged: "move it away and start again: the quarantine directory beside it keeps the mail"
+    case .busy: "another qwarden is at work on it: try again"
+    case .permission: "run as the user of the qwarden service, or as root"
+    case .missing: "is qwarden running with this state directory? name it with --state"
+    case .storage: "free disk space or mend the filesystem, then try again"
+    case .defect: "please report this"
+    }
+  }
+}

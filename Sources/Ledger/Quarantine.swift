@@ -1,0 +1,364 @@
+import Foundation
+import GRDB
+import Mail
+
+extension Ledger {
+  private typealias State = QuarantineRecord.State
+
+  /// Commits the intent to set these messages aside. One that is already in hand is passed over.
+  /// - Returns: how many are new.
+  @discardableResult
+  public func intendQuarantine(
+    of identities: [EntryIdentity], incident: Int?, expires: Timestamp, at now: Timestamp
+  ) throws(LedgerError) -> Int {
+    try write { database in
+      let statement = try database.makeStatement(
+        sql: """
+          INSERT INTO quarantine (id, birth, incident, state, sender, size, recipients, in_doubt,
+            subject, via, intended, expires)
+          VALUES (?, ?, ?, 'intended', x'', 0, 0, 0, x'', 'unknown', ?, ?)
+          ON CONFLICT DO NOTHING
+          """)
+      var new = 0
+      for identity in identities {
+        try statement.execute(arguments: [
+          Int64(bitPattern: identity.id), identity.birth.column, incident, now.column,
+          expires.column,
+        ])
+        new += database.changesCount
+      }
+      return new
+    }
+  }
+
+  /// Rows in any of `states` with a number above `after`, by number, at most `limit`.
+  public func quarantine(
+    _ states: Set<QuarantineRecord.State>, after: Int64 = 0, limit: Int = .max
+  ) throws(LedgerError) -> [QuarantineRecord] {
+    try read { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT * FROM quarantine WHERE state IN (\(Self.list(states))) AND number > ?
+          ORDER BY number LIMIT ?
+          """,
+        arguments: [after, limit]
+      ).map(Self.message)
+    }
+  }
+
+  /// Every row of this queue number that is not final, oldest first.
+  public func quarantine(id: UInt64) throws(LedgerError) -> [QuarantineRecord] {
+    try read { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT * FROM quarantine WHERE id = ?
+          AND state NOT IN ('released', 'expired', 'abandoned') ORDER BY number
+          """,
+        arguments: [Int64(bitPattern: id)]
+      ).map(Self.message)
+    }
+  }
+
+  public func quarantine(number: Int64) throws(LedgerError) -> QuarantineRecord? {
+    try read { database in
+      try Row.fetchOne(
+        database, sql: "SELECT * FROM quarantine WHERE number = ?", arguments: [number]
+      ).map(Self.message)
+    }
+  }
+
+  /// Rows whose old entry has not left the queue yet, by number, at most `limit`; those with recipients in doubt alone, where asked:
+  /// a delivery under way may leave a bounce.
+  public func departing(inDoubtOnly: Bool = false, after: Int64 = 0, limit: Int)
+    throws(LedgerError) -> [QuarantineRecord]
+  {
+    try read { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT * FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL AND number > ?
+          \(inDoubtOnly ? "AND in_doubt > 0" : "") ORDER BY number LIMIT ?
+          """,
+        arguments: [after, limit]
+      ).map(Self.message)
+    }
+  }
+
+  /// How many rows ``departing(inDoubtOnly:after:limit:)`` would give.
+  public func departingCount() throws(LedgerError) -> Int {
+    try read { database in
+      try Int.fetchOne(
+        database,
+        sql: "SELECT count(*) FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL") ?? 0
+    }
+  }
+
+  /// How many messages are chosen or copied and not yet marked.
+  public func waitingCount() throws(LedgerError) -> Int {
+    try read { database in
+      try Int.fetchOne(
+        database, sql: "SELECT count(*) FROM quarantine WHERE state IN ('intended', 'copied')") ?? 0
+    }
+  }
+
+  /// The latest row of this message, final or not.
+  public func quarantine(of identity: EntryIdentity) throws(LedgerError) -> QuarantineRecord? {
+    try read { database in
+      try Row.fetchOne(
+        database,
+        sql: "SELECT * FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1",
+        arguments: [Int64(bitPattern: identity.id), identity.birth.column]
+      ).map(Self.message)
+    }
+  }
+
+  /// Kept copies whose time has run out.
+  public func expiredQuarantine(at now: Timestamp, limit: Int) throws(LedgerError)
+    -> [QuarantineRecord]
+  {
+    try read { database in
+      try Row.fetchAll(
+        database,
+        sql:
+          "SELECT * FROM quarantine WHERE state = 'gone' AND expires <= ? ORDER BY number LIMIT ?",
+        arguments: [now.column, limit]
+      ).map(Self.message)
+    }
+  }
+
+  /// How many rows stand in each state; of one incident or of all.
+  public func quarantineCounts(incident: Int? = nil) throws(LedgerError)
+    -> [QuarantineRecord.State: Int]
+  {
+    try read { database in
+      let rows = try Row.fetchAll(
+        database,
+        sql: """
+          SELECT state, count(*) AS n FROM quarantine
+          \(incident == nil ? "" : "WHERE incident = ?") GROUP BY state
+          """,
+        arguments: incident.map { [$0] } ?? [])
+      var counts: [QuarantineRecord.State: Int] = [:]
+      for row in rows {
+        if let state = QuarantineRecord.State(rawValue: row["state"]) { counts[state] = row["n"] }
+      }
+      return counts
+    }
+  }
+
+  /// Messages of an incident that were chosen and not abandoned, and those of them that have left the queue.
+  public func quarantineTally(incident: Int) throws(LedgerError) -> (chosen: Int, gone: Int) {
+    try read { database in
+      let row = try Row.fetchOne(
+        database,
+        sql: """
+          SELECT count(*) AS chosen, count(gone) AS gone FROM quarantine
+          WHERE incident = ? AND state <> 'abandoned'
+          """,
+        arguments: [incident])
+      return (row?["chosen"] ?? 0, row?["gone"] ?? 0)
+    }
+  }
+
+  /// A message that was given back under this pid at or before `moment`, and not more than a day earlier: pids come again.
+  public func wasReleased(pid: Int32, before moment: Timestamp) throws(LedgerError) -> Bool {
+    try read { database in
+      try Bool.fetchOne(
+        database,
+        sql: """
+          SELECT count(*) > 0 FROM quarantine
+          WHERE release_pid = ? AND release_started BETWEEN ? AND ?
+          """,
+        arguments: [
+          pid, (moment - .seconds(86_400)).column, (moment + .seconds(5)).column,
+        ]) ?? false
+    }
+  }
+
+  // MARK: - Transitions. Each is one transaction; a row that is not in the state named is left as it is.
+
+  /// `intended` → `copied`, with what was read. Call it after the copies are flushed to the disk.
+  public func recordCopied(
+    _ messages: [QuarantineRecord], at now: Timestamp, note: String? = nil
+  ) throws(LedgerError) {
+    try write { database in
+      let statement = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET state = 'copied', copied = ?, sender = ?, size = ?, recipients = ?,
+            in_doubt = ?, subject = ?, via = ?, client = ?, user = ?, uid = ?, note = ?
+          WHERE number = ? AND state = 'intended'
+          """)
+      for message in messages {
+        let facts = message.facts
+        try statement.execute(arguments: [
+          now.column, facts.sender.bytes.blob, facts.size, facts.recipients, facts.inDoubt,
+          facts.subject.blob, facts.source.via, facts.source.client, facts.source.user,
+          facts.source.uid.map { Int64($0) }, note, message.id,
+        ])
+      }
+    }
+  }
+
+  /// Moves rows from the state they have to `state`.
+  /// - Parameters:
+  ///   - note: kept with the row where given.
+  public func move(
+    _ messages: [QuarantineRecord], to state: QuarantineRecord.State, at now: Timestamp,
+    note: String? = nil
+  ) throws(LedgerError) {
+    let stamp: String? =
+      switch state {
+      case .marked: "marked"
+      case .released, .expired, .abandoned: "closed"
+      default: nil
+      }
+    try write { database in
+      let statement = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET state = ?, note = ifnull(?, note)
+          \(stamp.map { ", \($0) = ifnull(\($0), ?)" } ?? "") WHERE number = ? AND state = ?
+          """)
+      for message in messages {
+        let before: StatementArguments = [state.rawValue, note]
+        let after: StatementArguments = [message.id, message.state.rawValue]
+        try statement.execute(
+          arguments: stamp == nil ? before + after : before + [now.column] + after)
+      }
+    }
+  }
+
+  /// `copied` → `marked`, with how many recipients are ours and how many of them a delivery in flight may have reached.
+  public func recordMarked(_ messages: [QuarantineRecord], at now: Timestamp)
+    throws(LedgerError)
+  {
+    try write { database in
+      let statement = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET state = 'marked', marked = ?, recipients = ?, in_doubt = ?
+          WHERE number = ? AND state = 'copied'
+          """)
+      for message in messages {
+        try statement.execute(arguments: [
+          now.column, message.facts.recipients, message.facts.inDoubt, message.id,
+        ])
+      }
+    }
+  }
+
+  /// The entries have left the queue: rows that were `marked` become `gone`; others (released meanwhile) only bear the time.
+  public func recordGone(_ messages: [QuarantineRecord], at now: Timestamp) throws(LedgerError) {
+    try write { database in
+      let statement = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET gone = ?,
+            state = CASE state WHEN 'marked' THEN 'gone' ELSE state END
+          WHERE number = ? AND gone IS NULL
+          """)
+      for message in messages { try statement.execute(arguments: [now.column, message.id]) }
+    }
+  }
+
+  /// Commits that the message is being given to the qmail-queue of this pid: before its last byte is.
+  public func intendRelease(
+    _ message: QuarantineRecord, pid: Int32, inDoubt: Bool, at now: Timestamp
+  ) throws(LedgerError) {
+    try write { database in
+      try database.execute(
+        sql: """
+          UPDATE quarantine SET state = 'releasing', release_pid = ?, release_started = ?,
+            release_in_doubt = ?
+          WHERE number = ? AND state = ?
+          """,
+        arguments: [pid, now.column, inDoubt, message.id, message.state.rawValue])
+      guard database.changesCount == 1 else {
+        throw LedgerError(
+          .busy, path, "message \(message.identity.id) is no longer \(message.state.rawValue)")
+      }
+    }
+  }
+
+  /// Ends a release. With recipients left in doubt the message stays in quarantine for them; else it is `released`.
+  /// - Parameters:
+  ///   - given: recipients given back in this release; 0 when qmail-queue refused it.
+  ///   - left: recipients that are still ours to give.
+  public func finishRelease(
+    _ message: QuarantineRecord, given: Int, left: Int, at now: Timestamp, note: String? = nil
+  ) throws(LedgerError) {
+    try write { database in
+      try database.execute(
+        sql: """
+          UPDATE quarantine SET released = released + ?, note = ?,
+            in_doubt = CASE WHEN ? > 0 AND ? > 0 THEN ? ELSE in_doubt END,
+            state = CASE WHEN ? = 0 THEN 'released' WHEN gone IS NULL THEN 'marked' ELSE 'gone' END,
+            closed = CASE WHEN ? = 0 THEN ? ELSE NULL END
+          WHERE number = ? AND state IN ('releasing', 'release-in-doubt')
+          """,
+        arguments: [given, note, given, left, left, left, left, now.column, message.id])
+    }
+  }
+
+  /// Takes up a message that the quarantine directory holds and this ledger does not know (the ledger was lost): as `copied`.
+  public func adopt(
+    _ identity: EntryIdentity, _ facts: QuarantineRecord.Facts, copied: Timestamp,
+    expires: Timestamp, at now: Timestamp, note: String
+  ) throws(LedgerError) {
+    try intendQuarantine(of: [identity], incident: nil, expires: expires, at: now)
+    for record in try quarantine(id: identity.id) where record.identity == identity {
+      var record = record
+      record.facts = facts
+      try recordCopied([record], at: copied, note: note)
+    }
+  }
+
+  /// Forgets final rows closed before `moment`: the ledger stays bounded.
+  public func forgetQuarantine(closedBefore moment: Timestamp) throws(LedgerError) {
+    try write { database in
+      try database.execute(
+        sql: """
+          DELETE FROM quarantine
+          WHERE state IN ('released', 'expired', 'abandoned') AND closed < ?
+          """,
+        arguments: [moment.column])
+    }
+  }
+
+  private static func list(_ states: Set<QuarantineRecord.State>) -> String {
+    states.map { "'\($0.rawValue)'" }.joined(separator: ",")
+  }
+
+  private static func message(_ row: Row) throws -> QuarantineRecord {
+    let number: Int64 = row["number"]
+    guard let state = State(rawValue: row["state"]) else {
+      throw Unreadable(what: "quarantined message \(number) in state '\(row["state"] as String)'")
+    }
+    func time(_ column: String) -> Timestamp? {
+      (row[column] as Int64?).map(Timestamp.init(column:))
+    }
+    var facts = QuarantineRecord.Facts()
+    facts.sender = Address([UInt8](row["sender"] as Data))
+    facts.size = row["size"]
+    facts.recipients = row["recipients"]
+    facts.inDoubt = row["in_doubt"]
+    facts.subject = [UInt8](row["subject"] as Data)
+    facts.source.via = row["via"]
+    facts.source.client = row["client"]
+    facts.source.user = row["user"]
+    facts.source.uid = (row["uid"] as Int64?).map { UInt32(truncatingIfNeeded: $0) }
+    return QuarantineRecord(
+      id: number,
+      identity: EntryIdentity(
+        id: UInt64(bitPattern: row["id"] as Int64), birth: Timestamp(column: row["birth"])),
+      incident: row["incident"], state: state, facts: facts,
+      intended: Timestamp(column: row["intended"]), copied: time("copied"), marked: time("marked"),
+      gone: time("gone"), closed: time("closed"), expires: Timestamp(column: row["expires"]),
+      note: row["note"],
+      release: (row["release_pid"] as Int32?).flatMap { pid in
+        time("release_started").map {
+          QuarantineRecord.Release(
+            pid: pid, started: $0, includedInDoubt: row["release_in_doubt"] ?? false)
+        }
+      }, released: row["released"])
+  }
+}

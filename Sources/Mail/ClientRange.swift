@@ -1,0 +1,83 @@
+/// An IPv4 or IPv6 address, or a CIDR range of them, to compare clients with.
+public struct ClientRange: Hashable, Sendable, CustomStringConvertible {
+  /// 16 bytes; IPv4 as IPv4-mapped IPv6, so that `::ffff:10.0.0.1` and `10.0.0.1` are the same client.
+  private let address: [UInt8]
+  private let prefix: Int
+  public let description: String
+
+  /// - Returns: nil unless the text is an address, or an address, `/` and a prefix length that fits it.
+  public init?(_ text: String) {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+    guard (1...2).contains(parts.count), let bytes = Self.bytes(of: String(parts[0])) else {
+      return nil
+    }
+    let isIPv4 = !parts[0].contains(":")
+    var length = 128
+    if parts.count == 2 {
+      guard let given = Int(parts[1]), parts[1].allSatisfy(\.isNumber), given >= 0,
+        given <= (isIPv4 ? 32 : 128)
+      else { return nil }
+      length = isIPv4 ? given + 96 : given
+    }
+    address = bytes
+    prefix = length
+    description = text
+  }
+
+  /// Whether `client`, an address as qmail writes it, is in the range. Text that is no address is in none.
+  public func contains(_ client: String) -> Bool {
+    guard let bytes = Self.bytes(of: client) else { return false }
+    let whole = prefix / 8
+    guard bytes[..<whole].elementsEqual(address[..<whole]) else { return false }
+    let rest = prefix % 8
+    guard rest > 0 else { return true }
+    let mask = UInt8(truncatingIfNeeded: 0xFF00 >> rest)
+    return bytes[whole] & mask == address[whole] & mask
+  }
+
+  private static func bytes(of text: String) -> [UInt8]? {
+    text.contains(":")
+      ? ipv6(text) : ipv4(text).map { [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF] + $0 }
+  }
+
+  private static func ipv4(_ text: some StringProtocol) -> [UInt8]? {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 4 else { return nil }
+    var bytes: [UInt8] = []
+    for part in parts {
+      guard (1...3).contains(part.utf8.count), part.utf8.allSatisfy({ (48...57).contains($0) }),
+        let byte = UInt8(part)
+      else { return nil }
+      bytes.append(byte)
+    }
+    return bytes
+  }
+
+  private static func ipv6(_ text: String) -> [UInt8]? {
+    func groups(_ part: Substring) -> [UInt8]? {
+      if part.isEmpty { return [] }
+      var bytes: [UInt8] = []
+      let fields = part.split(separator: ":", omittingEmptySubsequences: false)
+      for (index, field) in fields.enumerated() {
+        if field.contains(".") {
+          guard index == fields.count - 1, let four = ipv4(field) else { return nil }
+          bytes += four
+        } else {
+          guard (1...4).contains(field.utf8.count), let value = UInt16(field, radix: 16),
+            field.first != "+"
+          else { return nil }
+          bytes += [UInt8(value >> 8), UInt8(value & 255)]
+        }
+      }
+      return bytes
+    }
+    guard let gap = text.firstRange(of: "::") else {
+      guard let bytes = groups(Substring(text)), bytes.count == 16 else { return nil }
+      return bytes
+    }
+    guard let head = groups(text[..<gap.lowerBound]), let tail = groups(text[gap.upperBound...]),
+      head.count + tail.count <= 14
+    else { return nil }
+    return head + [UInt8](repeating: 0, count: 16 - head.count - tail.count) + tail
+  }
+}

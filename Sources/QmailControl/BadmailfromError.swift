@@ -1,0 +1,61 @@
+import Files
+import Glibc
+import Mail
+
+/// Why badmailfrom was not touched.
+public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertible {
+  public enum Kind: Hashable, Sendable {
+    /// The dialect of qmail-smtpd is not known.
+    case unknownDialect
+    /// A symbolic link, directory, hard-linked, compiled, hidden from qmail-smtpd, too long, with NUL bytes: not ours to replace.
+    case unfit
+    /// The sender has no safe line.
+    case unblockable
+    /// The administrator kept changing the file.
+    case busy
+    /// No permission.
+    case permission
+    /// The file system refused.
+    case unwritable
+  }
+
+  public var kind: Kind
+  public var path: String
+  public var message: String
+  public var remedy: String?
+
+  public init(_ kind: Kind, _ path: String, _ message: String, remedy: String? = nil) {
+    self.kind = kind
+    self.path = path
+    self.message = message
+    self.remedy = remedy
+  }
+
+  init(_ error: FileError) {
+    let reason = String(cString: strerror(error.code))
+    self.init(
+      error.isPermission ? .permission : .unwritable, error.path,
+      "cannot \(error.operation): \(reason)",
+      remedy: error.isPermission
+        ? "run as root, or let qwarden write the control directory" : error.remedy)
+  }
+
+  /// sysexits: 65 bad data, 73 cannot write, 75 try again, 77 no permission.
+  public var exitCode: Int32 {
+    switch kind {
+    case .unknownDialect, .unfit, .unblockable: 65
+    case .busy: 75
+    case .permission: 77
+    case .unwritable: 73
+    }
+  }
+
+  public var description: String {
+    remedy.map { "\(path): \(message); \($0)" } ?? "\(path): \(message)"
+  }
+}
+
+extension FileError {
+  /// The file is longer than the reader's limit.
+  var isTooLong: Bool { code == EFBIG }
+}

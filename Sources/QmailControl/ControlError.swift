@@ -1,0 +1,33 @@
+import Files
+
+/// Why `control/` could not be read: the file, the line where there is one, and what to do about it.
+public struct ControlError: Error, Hashable, Sendable, CustomStringConvertible {
+  public var path: String
+  /// 1-based; nil when the whole file is meant.
+  public var line: Int?
+  public var message: String
+  public var remedy: String?
+  /// sysexits: 69 there is no qmail here, 77 no permission, 65 the file is not what qmail could read.
+  public var exitCode: Int32
+
+  public init(
+    _ path: String, line: Int? = nil, _ message: String, remedy: String? = nil, exitCode: Int32
+  ) {
+    self.path = path
+    self.line = line
+    self.message = message
+    self.remedy = remedy
+    self.exitCode = exitCode
+  }
+
+  init(_ error: FileError) {
+    self.init(
+      error.path, String(error.description.dropFirst(error.path.utf8.count + 2)),
+      exitCode: error.isPermission ? 77 : error.isMissing ? 69 : 65)
+  }
+
+  public var description: String {
+    let place = line.map { "\(path):\($0)" } ?? path
+    return remedy.map { "\(place): \(message); \($0)" } ?? "\(place): \(message)"
+  }
+}

@@ -1,0 +1,94 @@
+import Files
+import Glibc
+import Mail
+
+/// `bounce/ID`, and the name beside it under which we keep it out of qmail-send's sight: `bounce/qwarden.ID.BIRTH`.
+///
+/// A rename inside `bounce/` works where the state directory is another filesystem or bind mount, and qmail-send never reads that
+/// directory's names (qmail-send.c; experiment: no warning while running, after restart, at retirement). The birth is in the name
+/// because numbers are reused.
+struct BounceFile {
+  let identity: EntryIdentity
+  let folder: String
+
+  init(_ identity: EntryIdentity, in layout: QueueLayout) {
+    self.identity = identity
+    folder = "\(layout.queue)/bounce"
+  }
+
+  private var name: String { String(identity.id) }
+  private var asideName: String { "qwarden.\(identity.id).\(identity.birth.nanoseconds)" }
+  private var path: String { "\(folder)/\(name)" }
+  private var asidePath: String { "\(folder)/\(asideName)" }
+
+  var exists: Bool { get throws(RetirementRefusal) { try EntryFiles.status(path) != nil } }
+  var isAside: Bool { get throws(RetirementRefusal) { try EntryFiles.status(asidePath) != nil } }
+
+  /// - Parameter files: the entry, checked before and after: under a reused number the file would be a stranger's.
+  /// - Returns: false when there is no bounce.
+  func moveAside(_ files: borrowing EntryFiles, into store: QuarantineStore)
+    throws(RetirementRefusal) -> Bool
+  {
+    let hadOne = try keepAside(in: store)
+    guard try exists else { return hadOne }
+    try files.check()
+    guard rename(path, asidePath) == 0 else {
+      if errno == ENOENT { return hadOne }
+      throw .file(FileError("move aside", path))
+    }
+    do { try files.check() } catch {
+      // The entry ended between the two calls; whatever was moved goes back under its name.
+      try? putBack()
+      throw error
+    }
+    _ = try keepAside(in: store, removing: false)
+    return true
+  }
+
+  /// Copies what stands aside into the store.
+  /// - Parameter removing: also removes it (left by an earlier process).
+  private func keepAside(in store: QuarantineStore, removing: Bool = true)
+    throws(RetirementRefusal) -> Bool
+  {
+    guard let file = try EntryFiles.open(asidePath, .read) else { return false }
+    do { try store.keepBounce(file, of: identity, movedIn: folder) } catch { throw .store(error) }
+    if removing {
+      do { try store.syncBatch() } catch { throw .store(error) }
+      try removeAside()
+    }
+    return true
+  }
+
+  /// Gives the bounce back to qmail-send; appended when a new one has come.
+  func putBack() throws(RetirementRefusal) {
+    guard let aside = try EntryFiles.open(asidePath, .read) else { return }
+    // link(2) and not rename(2): it never replaces a bounce that qmail-send has begun meanwhile.
+    if link(asidePath, path) != 0 {
+      guard errno == EEXIST else { throw .file(FileError("put back", asidePath)) }
+      if try EntryFiles.status(path)?.isSameFile(as: try status(aside)) != true {
+        try append(aside)
+      }
+    }
+    try removeAside()
+  }
+
+  private func append(_ aside: borrowing Descriptor) throws(RetirementRefusal) {
+    do throws(FileError) {
+      let text = try aside.readAll(limit: 64 << 20)
+      let file = try Descriptor.open(path, [.write, .append])
+      try file.write(text, at: 0)  // O_APPEND: at the end, wherever that is now (pwrite(2), BUGS)
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  private func status(_ file: borrowing Descriptor) throws(RetirementRefusal) -> FileStatus {
+    do { return try file.status() } catch { throw .file(error) }
+  }
+
+  func removeAside() throws(RetirementRefusal) {
+    guard unlink(asidePath) == 0 || errno == ENOENT else {
+      throw .file(FileError("remove", asidePath))
+    }
+  }
+}

@@ -1,0 +1,138 @@
+import Files
+import Glibc
+import Mail
+
+/// Finishes what a process left off when it was killed in the middle of a retirement: how far it came follows from the envelope's
+/// states and the queue's letters. May itself be stopped anywhere and called again.
+///
+/// | envelope | queue | meaning |
+/// |---|---|---|
+/// | none | | nothing was marked: abandoned |
+/// | P | T | not yet marked |
+/// | P | D, or gone | qmail finished this one itself (after a restart of the machine: in doubt, our note of a mark may be lost) |
+/// | M | T | about to be marked, or the mark was lost with the machine: not marked |
+/// | M | D, or gone | ours; only the last one noted may be qmail's own doing in the moment of the kill: in doubt |
+public enum Recovery {
+  public enum Outcome: Hashable, Sendable {
+    /// Nothing was marked: the queue is as if we had never touched the message, and the copy is removed.
+    case abandoned
+    /// qmail had finished every recipient itself; the copy is removed.
+    case finishedByQmail
+    /// Every recipient is dealt with and the message stands in quarantine; so many were marked only now.
+    case quarantined(markedNow: Int)
+    /// Half marked, and qmail is delivering to one of the others: call again in a moment.
+    case postponed
+  }
+
+  /// - Parameters:
+  ///   - look: taken just before this call.
+  ///   - boot: ``bootID()``.
+  /// - Throws: what stands in the way; nothing is removed then.
+  public static func finish(
+    _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore,
+    look: DeliveriesInFlight, boot: String = bootID()
+  ) throws(RetirementRefusal) -> Outcome {
+    let found: QuarantineEnvelope
+    do { found = try store.envelope(identity) } catch {
+      guard error.kind == .missing else { throw .store(error) }
+      return try abandonPartial(identity, in: layout, store: store)
+    }
+    let message = found.message
+    let files: EntryFiles
+    do { files = try EntryFiles.open(identity, sender: message.sender, in: layout) } catch {
+      switch error {
+      case .gone, .notTheSame: return try finishGone(found, in: layout, store: store, boot: boot)
+      default: throw error
+      }
+    }
+    var retirement = Retirement.resume(found, files)
+    try settle(&retirement, message, letters: try retirement.letters(), boot: boot)
+    let isOurs = retirement.recipients.contains { $0.state == .marked || $0.state == .inDoubt }
+    let isPending = retirement.recipients.contains { $0.state == .pending }
+    guard isOurs else {
+      try retirement.abandon(in: store)
+      return isPending ? .abandoned : .finishedByQmail
+    }
+    do { try store.checkSize(message) } catch { throw .store(error) }
+    if retirement.isBusy(look) { return .postponed }
+    try retirement.moveBounceAside(into: store)
+    do { try store.syncBatch() } catch { throw .store(error) }
+    return .quarantined(markedNow: try retirement.mark().marked)
+  }
+
+  /// Names this run of the machine (`/proc/sys/kernel/random/boot_id`); empty where that cannot be read.
+  public static func bootID() -> String {
+    guard let file = try? Descriptor.open("/proc/sys/kernel/random/boot_id"),
+      let bytes = try? file.read(limit: 64)
+    else { return "" }
+    return String(decoding: bytes.prefix { $0 > 32 }, as: UTF8.self)
+  }
+
+  /// Brings the envelope's states in line with the queue's letters, by the table above.
+  private static func settle(
+    _ retirement: inout Retirement, _ message: QuarantinedMessage, letters: [UInt8], boot: String
+  ) throws(RetirementRefusal) {
+    for (index, state) in states(of: message, letters: letters, boot: boot) {
+      try retirement.set(state, of: index)
+    }
+  }
+
+  /// The new states, by index. `letters` is nil for an entry that has left.
+  static func states(of message: QuarantinedMessage, letters: [UInt8]?, boot: String)
+    -> [(index: Int, state: QuarantinedState)]
+  {
+    let isSettled = message.phase == .marked
+    let hasRestarted = message.boot != boot || boot.isEmpty
+    // Marks are made in order, so only the last one noted can have been cut off between note and mark.
+    let last = isSettled ? nil : message.recipients.lastIndex { $0.state != .pending }
+    var changes: [(Int, QuarantinedState)] = []
+    for (index, recipient) in message.recipients.enumerated() {
+      let isDone = letters.map { $0[index] == EntryFiles.Record.done } ?? true
+      switch recipient.state {
+      case .pending where isDone:
+        changes.append((index, hasRestarted ? .inDoubt : .finishedByQmail))
+      case .marked where !isDone: changes.append((index, .pending))
+      case .marked where index == last || (hasRestarted && !isSettled):
+        changes.append((index, .inDoubt))
+      default: break
+      }
+    }
+    return changes
+  }
+
+  /// The entry has left the queue: nothing to mark, only to decide what is ours.
+  private static func finishGone(
+    _ envelope: consuming QuarantineEnvelope, in layout: QueueLayout, store: QuarantineStore,
+    boot: String
+  ) throws(RetirementRefusal) -> Outcome {
+    var envelope = envelope
+    let message = envelope.message
+    try BounceFile(message.identity, in: layout).removeAside()
+    do throws(FileError) {
+      for (index, state) in states(of: message, letters: nil, boot: boot) {
+        try envelope.set(state, of: index)
+      }
+      if envelope.message.recipients.contains(where: { $0.state != .finishedByQmail }) {
+        try envelope.set(QuarantinedMessage.Phase.marked)
+        return .quarantined(markedNow: 0)
+      }
+    } catch {
+      throw .file(error)
+    }
+    do { try store.delete(message.identity) } catch { throw .store(error) }
+    return .finishedByQmail
+  }
+
+  /// A copy cut short: nothing was marked. The entry's sender is not known here; its birth must do.
+  private static func abandonPartial(
+    _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore
+  ) throws(RetirementRefusal) -> Outcome {
+    let bounce = BounceFile(identity, in: layout)
+    if try bounce.isAside {
+      let info = try EntryFiles.status(layout.path(.info, identity.id))
+      if info?.modified == identity.birth { try bounce.putBack() } else { try bounce.removeAside() }
+    }
+    do { try store.delete(identity) } catch { throw .store(error) }
+    return .abandoned
+  }
+}

@@ -1,0 +1,92 @@
+import Mail
+
+/// The text that qmail-qread prints (qmail-qread.c), byte for byte.
+public enum QreadFormat {
+  /// One message that qmail-send has taken in: a line with birth, number, size and sender, and a line a recipient.
+  /// Messages still in todo are not printed by qmail-qread: the result is empty.
+  public static func text(_ entry: Entry) -> [UInt8] {
+    var out: [UInt8] = []
+    guard !entry.isUnprocessed else { return out }
+    heading(
+      entry.identity, size: entry.size, sender: entry.sender.bytes.span,
+      isBouncing: entry.isBouncing,
+      to: &out)
+    for (channel, recipients) in [(Channel.local, entry.local), (.remote, entry.remote)] {
+      for recipient in recipients {
+        line(recipient.address.bytes.span, channel, isDone: recipient.isDone, to: &out)
+      }
+    }
+    return out
+  }
+
+  /// qmail-qread's line for a message of which a file is missing.
+  static func trouble(_ id: UInt64, to out: inout [UInt8]) {
+    out += "warning: trouble with #\(id): No such file or directory\n".utf8
+  }
+
+  static func heading(
+    _ identity: EntryIdentity, size: Int64, sender: Span<UInt8>, isBouncing: Bool,
+    to out: inout [UInt8]
+  ) {
+    let c = identity.birth.calendar
+    number(UInt64(c.day), to: &out)
+    out.append(UInt8(ascii: " "))
+    let months: StaticString = "JanFebMarAprMayJunJulAugSepOctNovDec"
+    months.withUTF8Buffer { out += $0[(c.month * 3 - 3)..<(c.month * 3)] }
+    out.append(UInt8(ascii: " "))
+    number(UInt64(max(c.year, 0)), to: &out)
+    for (value, before) in [(c.hour, " "), (c.minute, ":"), (c.second, ":")]
+      as [(Int, Unicode.Scalar)]
+    {
+      out.append(UInt8(ascii: before))
+      if value < 10 { out.append(UInt8(ascii: "0")) }
+      number(UInt64(value), to: &out)
+    }
+    append(" GMT  #", to: &out)
+    number(identity.id, to: &out)
+    append("  ", to: &out)
+    number(UInt64(max(size, 0)), to: &out)
+    append("  <", to: &out)
+    safe(sender, to: &out)
+    append("> ", to: &out)
+    if isBouncing { append(" bouncing", to: &out) }
+    out.append(UInt8(ascii: "\n"))
+  }
+
+  /// The lines of a `local` or `remote` file, as it stands.
+  static func lines(_ file: Span<UInt8>, _ channel: Channel, to out: inout [UInt8]) {
+    QueueRecords.scan(file) { letter, text in
+      guard letter == UInt8(ascii: "T") || letter == UInt8(ascii: "D") else { return }
+      line(file.extracting(text), channel, isDone: letter == UInt8(ascii: "D"), to: &out)
+    }
+  }
+
+  private static func line(
+    _ address: Span<UInt8>, _ channel: Channel, isDone: Bool, to out: inout [UInt8]
+  ) {
+    if isDone { append("  done", to: &out) }
+    append(channel == .local ? "\tlocal\t" : "\tremote\t", to: &out)
+    safe(address, to: &out)
+    out.append(UInt8(ascii: "\n"))
+  }
+
+  private static func safe(_ bytes: Span<UInt8>, to out: inout [UInt8]) {
+    for i in bytes.indices {
+      let byte = bytes[i]
+      out.append(byte < 32 || byte > 126 ? UInt8(ascii: "_") : byte)
+    }
+  }
+
+  private static func append(_ text: StaticString, to out: inout [UInt8]) {
+    text.withUTF8Buffer { out += $0 }
+  }
+
+  private static func number(_ value: UInt64, to out: inout [UInt8]) {
+    var divisor: UInt64 = 1
+    while value / divisor >= 10 { divisor *= 10 }
+    while divisor > 0 {
+      out.append(UInt8(48 + value / divisor % 10))
+      divisor /= 10
+    }
+  }
+}

@@ -1,0 +1,255 @@
+import Files
+import Ledger
+import Mail
+import Policy
+import QmailControl
+import QmailQueue
+import Storms
+
+/// The only hands. Performs what the planner decided, write-ahead: every intent is in the ledger before a file is touched, so that
+/// a process killed at any point is finished or reported by the next one.
+///
+/// Owned by one actor or one command; synchronous; every call is told the time. Each call takes ``HandsLock`` for its piece of work;
+/// when another process keeps the lock, the intents stand and a later tick carries them out. What is done, held or failed comes back
+/// as ``Outcome``; the same failure is told once until it changes.
+public final class Responder {
+  /// Where things are.
+  public struct Places: Sendable, Hashable {
+    /// qmail's home, usually `/var/qmail`.
+    public var qmail: String
+    /// The state directory, usually `/var/lib/qwarden`.
+    public var state: String
+
+    public init(qmail: String, state: String) {
+      self.qmail = qmail
+      self.state = state
+    }
+
+    /// The ledger's file.
+    public var ledger: String { "\(state)/ledger.sqlite" }
+    /// The quarantine's directory.
+    public var quarantine: String { "\(state)/quarantine" }
+  }
+
+  public let places: Places
+  public let ledger: Ledger
+  public let layout: QueueLayout
+  /// May be replaced on reload.
+  public var policy: Policy
+  public var control: ControlSnapshot
+  /// How this server reads badmailfrom: what the policy sets, or else what was detected; nil: unknown, so it is not edited.
+  public var dialect: BadmailfromDialect?
+  /// How long a call waits for the hands of another process.
+  public var patience = Duration.seconds(1)
+
+  /// Set by tests: true stops the work there, as a kill would.
+  var stopAfter: ((Step) -> Bool)?
+  /// Looks for deliveries under way; replaced by tests.
+  var look: () throws -> DeliveriesInFlight = { try DeliveriesInFlight.look() }
+
+  /// Intents that the ledger did not take yet.
+  private var unwritten: [PlannedAction] = []
+  private var store: QuarantineStore?
+  private var told = ToldOnce()
+  /// badmailfrom as the hands left it; nil: to be compared with the ledger.
+  var tended: FileStatus??
+  var cursors = Cursors()
+
+  /// Where the next bounded piece of work goes on: numbers of ledger rows.
+  struct Cursors {
+    var retiring: Int64 = 0
+    var finishing: Int64 = 0
+    var watching: Int64 = 0
+  }
+
+  public init(
+    places: Places, layout: QueueLayout, ledger: Ledger, policy: Policy, control: ControlSnapshot,
+    dialect: BadmailfromDialect?
+  ) {
+    self.places = places
+    self.layout = layout
+    self.ledger = ledger
+    self.policy = policy
+    self.control = control
+    self.dialect = dialect
+  }
+
+  // MARK: Performing a plan
+
+  /// Writes down the plan's intents and carries out what can be done at once (blocks). Messages are set aside by
+  /// ``quarantineTick(at:)``. Held actions come back once for each storm, guard and address.
+  public func perform(_ actions: [PlannedAction], at now: Timestamp) -> [Outcome] {
+    var outcomes: [Outcome] = []
+    unwritten += actions
+    let hasBlocks = actions.contains { action in
+      if case .block = action.action { !action.decision.isHeld } else { false }
+    }
+    working("write down", "a response", &outcomes) { outcomes throws(Trouble) in
+      try writeIntents(&outcomes, now)
+    }
+    if hasBlocks { outcomes += tendBlocks(at: now) }
+    return outcomes
+  }
+
+  /// Ledger first: a plan that could not be written is kept and tried again at the next call.
+  func writeIntents(_ outcomes: inout [Outcome], _ now: Timestamp) throws(Trouble) {
+    if unwritten.isEmpty { return }
+    var history = History(now)
+    var chosen: [Int: [EntryIdentity]] = [:]
+    for action in unwritten {
+      if case .hold(let by, let why) = action.decision {
+        let (isNew, first) = told.held(action, by: by, why: why)
+        if isNew { outcomes.append(.held(action, by, why: why)) }
+        history.add(action, .held, why: first)
+        continue
+      }
+      switch action.action {
+      case .alert: history.add(action, .done, why: action.reason)
+      case .quarantine(let identity): chosen[action.incident, default: []].append(identity)
+      case .block(let entry, let lasting):
+        try attempt {
+          try ledger.intendBlock(
+            entry, author: .incident(action.incident), reason: action.reason,
+            expires: now + lasting, at: now)
+        }
+      }
+    }
+    for (incident, identities) in chosen.sorted(by: { $0.key < $1.key }) {
+      try attempt {
+        try ledger.intendQuarantine(
+          of: identities, incident: incident, expires: now + policy.quarantine.keep, at: now)
+      }
+    }
+    unwritten = []
+    try attempt { try ledger.record(history.actions) }
+    try step(.blockIntended)
+    try step(.quarantineIntended)
+  }
+
+  // MARK: Planning
+
+  /// What the planner needs to know of the ledger and the disk.
+  public func context(at now: Timestamp, storms: [Storm], queueMessages: Int)
+    throws(LedgerError) -> PlanningContext
+  {
+    var context = PlanningContext(now: now, control: control, dialect: dialect)
+    context.queueMessages = queueMessages
+    context.standingBlocks = Set(try ledger.standingBlocks().map(\.entry))
+    context.blocksThisHour = try ledger.blocksCreated(since: now - .seconds(3600))
+    for storm in storms {
+      context.storms[storm.incident] = storm
+      let (chosen, gone) = try ledger.quarantineTally(incident: storm.incident)
+      context.quarantined[storm.incident] = chosen
+      context.quarantinedGone[storm.incident] = gone
+      for entry in storm.offenders.compactMap(BlockGuards.entry(for:)) {
+        context.earlierBlocks[entry] = try ledger.earlierBlocks(of: entry)
+        context.graces[entry] = try ledger.grace(of: entry, at: now)
+      }
+    }
+    // Where it cannot be told the copies themselves will say so.
+    if let free = try? Folder.free(places.state) {
+      context.freeSpace = free.space
+      context.freeInodes = free.inodes
+    }
+    return context
+  }
+
+  // MARK: For the hands
+
+  func step(_ step: Step) throws(Trouble) {
+    if stopAfter?(step) == true { throw .stopped }
+  }
+
+  /// Runs one piece of work; what ends it early becomes a failure, told once.
+  func working(
+    _ action: String, _ value: String, _ outcomes: inout [Outcome],
+    _ body: (inout [Outcome]) throws(Trouble) -> Void
+  ) {
+    do throws(Trouble) {
+      try body(&outcomes)
+      told.succeeded(action, value)
+    } catch {
+      if case .stopped = error { return }
+      fail(action, value, error, &outcomes)
+    }
+  }
+
+  func fail(
+    _ action: String, _ value: String, _ trouble: Trouble, incident: Int? = nil,
+    _ outcomes: inout [Outcome]
+  ) {
+    let failure = Outcome.Failure(
+      action, value, why: trouble.why, exitCode: trouble.exitCode, incident: incident)
+    if told.failed(failure) { outcomes.append(.failed(failure)) }
+  }
+
+  /// Holds ``HandsLock`` while `body` runs.
+  func withHands(_ body: () throws(Trouble) -> Void) throws(Trouble) {
+    let taken: FileLock?
+    do throws(FileError) {
+      taken = try HandsLock.take(state: places.state, patience: patience)
+    } catch { throw .file(error) }
+    guard let lock = taken else { throw .busy("\(places.state)/lock") }
+    do throws(Trouble) { try body() } catch {
+      _ = consume lock
+      throw error
+    }
+    _ = consume lock
+  }
+
+  func quarantine() throws(Trouble) -> QuarantineStore {
+    if let store { return store }
+    let opened = try attempt { try QuarantineStore(path: places.quarantine, creating: true) }
+    store = opened
+    return opened
+  }
+
+  /// A look that is worth something: while qmail has forked a delivery and not yet started its program, whom it is for cannot be told,
+  /// so look again after a moment.
+  func settledLook() throws(Trouble) -> DeliveriesInFlight {
+    var found = try attempt { try look() }
+    for _ in 0..<10 where found.startingUp > 0 {
+      Pause.briefly()
+      found = try attempt { try look() }
+    }
+    return found
+  }
+}
+
+/// Collects what goes into the ledger's history: alike actions once, with a count.
+struct History {
+  private let now: Timestamp
+  private(set) var actions: [ActionRecord] = []
+  private var index: [Key: Int] = [:]
+
+  private struct Key: Hashable {
+    var incident: Int?
+    var action: String
+    var value: [UInt8]
+    var outcome: ActionRecord.Outcome
+    var why: String
+  }
+
+  init(_ now: Timestamp) { self.now = now }
+
+  mutating func add(
+    _ action: String, _ value: [UInt8] = [], incident: Int?, _ outcome: ActionRecord.Outcome,
+    why: String = ""
+  ) {
+    let key = Key(incident: incident, action: action, value: value, outcome: outcome, why: why)
+    if let at = index[key] {
+      actions[at].times += 1
+    } else {
+      index[key] = actions.count
+      actions.append(
+        ActionRecord(
+          incident: incident, action: action, value: value, outcome: outcome, why: why, at: now))
+    }
+  }
+
+  mutating func add(_ planned: PlannedAction, _ outcome: ActionRecord.Outcome, why: String) {
+    var value: [UInt8] = []
+    if case .block(let entry, _) = planned.action { value = entry.bytes }
+    add(planned.action.name, value, incident: planned.incident, outcome, why: why)
+  }
+}

@@ -1,0 +1,70 @@
+import Files
+import Ledger
+import QmailControl
+import QmailQueue
+
+/// Why a piece of work ended early: what the rooms below throw, as one type.
+enum Trouble: Error {
+  /// A test stopped it: as if killed.
+  case stopped
+  /// Another process keeps the hands busy.
+  case busy(String)
+  case ledger(LedgerError)
+  case file(FileError)
+  case store(QuarantineError)
+  case refusal(RetirementRefusal)
+  case badmailfrom(BadmailfromError)
+  case injection(InjectionError)
+  case other(String)
+
+  init(_ error: any Error) {
+    switch error {
+    case let error as Trouble: self = error
+    case let error as LedgerError: self = .ledger(error)
+    case let error as FileError: self = .file(error)
+    case let error as QuarantineError: self = .store(error)
+    case let error as RetirementRefusal: self = .refusal(error)
+    case let error as BadmailfromError: self = .badmailfrom(error)
+    case let error as InjectionError: self = .injection(error)
+    default: self = .other("\(error)")
+    }
+  }
+
+  /// One line with path and remedy.
+  var why: String {
+    switch self {
+    case .stopped: "stopped"
+    case .busy(let path): "\(path): another qwarden is at work; try again"
+    case .ledger(let error): "\(error)"
+    case .file(let error): "\(error)"
+    case .store(let error): "\(error)"
+    case .refusal(let error): "\(error)"
+    case .badmailfrom(let error): "\(error)"
+    case .injection(let error): "\(error)"
+    case .other(let text): text
+    }
+  }
+
+  /// sysexits.h: 65 bad data, 73/74 cannot write, 75 try again, 77 no permission.
+  var exitCode: Int32 {
+    switch self {
+    case .stopped, .busy: 75
+    case .ledger(let error): error.exitCode
+    case .file(let error): error.isPermission ? 77 : 74
+    case .store(let error):
+      if case .file(let file) = error.kind { file.isPermission ? 77 : 74 } else { 65 }
+    case .refusal(.file(let error)): error.isPermission ? 77 : 74
+    case .refusal(.store(let error)): Trouble.store(error).exitCode
+    case .refusal: 65
+    case .badmailfrom(let error): error.exitCode
+    case .injection(let error): error.isTemporary ? 75 : 65
+    case .other: 65
+    }
+  }
+}
+
+/// Runs `body`, and makes what it throws one type.
+@discardableResult
+func attempt<T>(_ body: () throws -> T) throws(Trouble) -> T {
+  do { return try body() } catch { throw Trouble(error) }
+}

@@ -1,0 +1,89 @@
+import Mail
+
+/// Which messages are meant: every condition given must hold. Without any condition nothing is meant, unless ``isEverything``.
+public struct Selection: Sendable {
+  public var ids: Set<UInt64> = []
+  public var senders: [Pattern] = []
+  public var recipients: [Pattern] = []
+  public var subjects: [Pattern] = []
+  public var clients: [ClientRange] = []
+  public var users: [Pattern] = []
+  public var uids: Set<UInt32> = []
+  public var olderThan: Duration?
+  public var newerThan: Duration?
+  public var sizes: [SizeCondition] = []
+  public var isBounce = false
+  public var isDoubleBounce = false
+  public var isUnprocessed = false
+  /// Has recipients on this channel still to be tried.
+  public var channels: Set<Channel> = []
+  /// All messages, said on purpose.
+  public var isEverything = false
+
+  public init() {}
+
+  /// No condition was given.
+  public var isEmpty: Bool {
+    ids.isEmpty && senders.isEmpty && recipients.isEmpty && subjects.isEmpty && clients.isEmpty
+      && users.isEmpty && uids.isEmpty && olderThan == nil && newerThan == nil && sizes.isEmpty
+      && !isBounce && !isDoubleBounce && !isUnprocessed && channels.isEmpty && !isEverything
+  }
+
+  /// - Parameter now: what ages are counted from.
+  public func matches(_ entry: Entry, now: Timestamp) -> Bool {
+    if !ids.isEmpty, !ids.contains(entry.identity.id) { return false }
+    let age = now.seconds(since: entry.identity.birth)
+    if let olderThan, age < olderThan.inSeconds { return false }
+    if let newerThan, age > newerThan.inSeconds { return false }
+    if !sizes.allSatisfy({ $0.holds(for: entry.size) }) { return false }
+    if isDoubleBounce, !entry.sender.isDoubleBounce { return false }
+    if isBounce, !entry.sender.isBounceSender { return false }
+    if isUnprocessed, !entry.isUnprocessed { return false }
+    if channels.contains(.local), entry.local.allSatisfy(\.isDone) { return false }
+    if channels.contains(.remote), entry.remote.allSatisfy(\.isDone) { return false }
+    if !senders.allSatisfy({ $0.matchesWhole(entry.sender.bytes) }) { return false }
+    if !subjects.allSatisfy({ $0.matchesWithin(entry.subject) }) { return false }
+    if !recipients.allSatisfy({ pattern in
+      entry.recipients.contains { pattern.matchesWhole($0.bytes) }
+    }) {
+      return false
+    }
+    return matches(entry.source)
+  }
+
+  private func matches(_ source: Source) -> Bool {
+    if clients.isEmpty, users.isEmpty, uids.isEmpty { return true }
+    switch source {
+    case .network(let client, _, let user):
+      return uids.isEmpty && clients.allSatisfy { $0.contains(client) }
+        && users.allSatisfy { pattern in user.map { pattern.matchesWhole($0.utf8) } ?? false }
+    case .uid(let uid): return clients.isEmpty && users.isEmpty && uids.contains(uid)
+    case .alias, .bounce, .unknown: return false
+    }
+  }
+}
+
+/// `>100k`, `<2M`, `>=512`: a bound on a message's size in bytes (k, M and G are powers of 1000).
+public struct SizeCondition: Sendable, Hashable {
+  private let bound: Int64
+  private let wantsMore: Bool
+
+  public init?(_ text: String) {
+    guard let first = text.first, first == ">" || first == "<" else { return nil }
+    var rest = text.dropFirst()
+    let inclusive = rest.first == "="
+    if inclusive { rest = rest.dropFirst() }
+    let factors: [Character: Int64] = ["k": 1000, "M": 1_000_000, "G": 1_000_000_000]
+    var factor: Int64 = 1
+    if let last = rest.last, let unit = factors[last] {
+      factor = unit
+      rest = rest.dropLast()
+    }
+    guard let number = Int64(rest), number >= 0, number < 1 << 40 else { return nil }
+    wantsMore = first == ">"
+    // Both forms become an inclusive bound.
+    bound = number * factor + (inclusive ? 0 : wantsMore ? 1 : -1)
+  }
+
+  public func holds(for size: Int64) -> Bool { wantsMore ? size >= bound : size <= bound }
+}

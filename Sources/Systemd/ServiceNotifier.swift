@@ -1,0 +1,107 @@
+import Glibc
+
+/// Tells systemd how the service is, by the protocol of sd_notify(3): one datagram a call.
+///
+/// Nothing here throws, blocks or ends the daemon's loop: the outcome is a value to be looked at or dropped. Where systemd
+/// did not start the process every call does nothing. The datagram is sent from here and not by `sd_notify`, which waits
+/// without limit when the service manager does not read.
+public struct ServiceNotifier: Sendable {
+  public enum Outcome: Sendable, Hashable {
+    case sent
+    /// `NOTIFY_SOCKET` is not set: nobody listens.
+    case notSupervised
+    /// An `errno` value; `EAGAIN` when the service manager does not read.
+    case failed(code: Int32)
+  }
+
+  /// How long systemd waits for `keepAlive` before it kills and restarts the service; nil when it does not watch this
+  /// process (`WATCHDOG_USEC` unset, or `WATCHDOG_PID` of another process). Ping at half of it or faster.
+  public let watchdogInterval: Duration?
+  /// A path, or `@` and an abstract name.
+  private let socketName: String?
+
+  /// Reads the environment that systemd gave.
+  public init() {
+    self.init { name in getenv(name).map { String(cString: $0) } }
+  }
+
+  init(environment: (String) -> String?) {
+    socketName = environment("NOTIFY_SOCKET").flatMap { $0.isEmpty ? nil : $0 }
+    let watched = environment("WATCHDOG_PID").map { $0 == String(getpid()) } ?? true
+    let microseconds = environment("WATCHDOG_USEC").flatMap { Int64($0) } ?? 0
+    watchdogInterval = watched && microseconds > 0 ? .microseconds(microseconds) : nil
+  }
+
+  /// Startup, or a reload, is complete.
+  @discardableResult public func ready(status: String? = nil) -> Outcome {
+    send(["READY=1"], status)
+  }
+
+  /// The line that `systemctl status` shows.
+  @discardableResult public func status(_ text: String) -> Outcome {
+    send([], text)
+  }
+
+  /// A reload begins; `ready` must follow. Sends the monotonic time too, which `Type=notify-reload` (systemd 253) wants.
+  @discardableResult public func reloading(status: String? = nil) -> Outcome {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+    return send(["RELOADING=1", "MONOTONIC_USEC=\(microseconds)"], status)
+  }
+
+  /// The service shuts down of its own will.
+  @discardableResult public func stopping(status: String? = nil) -> Outcome {
+    send(["STOPPING=1"], status)
+  }
+
+  /// Resets the watchdog's timer. Call it from the loop that does the work, so that a hung loop is restarted.
+  @discardableResult public func keepAlive(status: String? = nil) -> Outcome {
+    send(["WATCHDOG=1"], status)
+  }
+
+  /// Bytes; a longer status is cut. It is one line on a terminal.
+  static let statusLimit = 1024
+
+  private func send(_ assignments: [String], _ status: String?) -> Outcome {
+    guard let socketName else { return .notSupervised }
+    var lines = assignments
+    if let status {
+      // A line end would start another assignment: a hostile name in a status must not say STOPPING=1. Decoding
+      // repairs a character that the cut split, since systemd drops a status that is not UTF-8.
+      let bytes = SingleLine.make(status).prefix(Self.statusLimit)
+      lines.append("STATUS=" + String(decoding: bytes, as: UTF8.self))
+    }
+    let code = Datagram.send(Array(lines.joined(separator: "\n").utf8), to: socketName)
+    return code == 0 ? .sent : .failed(code: code)
+  }
+}
+
+/// One datagram to a Unix socket.
+private enum Datagram {
+  /// - Returns: 0, or an `errno` value.
+  static func send(_ bytes: [UInt8], to name: String) -> Int32 {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    var path = Array(name.utf8)
+    let isAbstract = path.first == UInt8(ascii: "@")
+    guard isAbstract || path.first == UInt8(ascii: "/") else { return EAFNOSUPPORT }
+    // One byte is left for the NUL that ends a path.
+    guard path.count < MemoryLayout.size(ofValue: address.sun_path) else { return ENAMETOOLONG }
+    if isAbstract { path[0] = 0 }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path) }
+    let offset = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
+    let length = socklen_t(offset + path.count + (isAbstract ? 0 : 1))
+
+    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return errno }
+    defer { close(descriptor) }
+    let flags = Int32(MSG_NOSIGNAL | MSG_DONTWAIT)
+    let sent = withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        sendto(descriptor, bytes, bytes.count, flags, $0, length)
+      }
+    }
+    return sent == bytes.count ? 0 : errno
+  }
+}

@@ -1,0 +1,94 @@
+import Files
+import Foundation
+import Mail
+
+/// How the daemon stands, written to `STATE/status.json` after each look at the queue and read by `qwarden status`.
+public struct StatusReport: Codable, Sendable, Hashable {
+  public var version: String
+  public var pid: Int32
+  /// Unix times in seconds.
+  public var started: Double
+  public var written: Double
+  public var mode: String
+  public var qmail: String
+  /// Why the queue cannot be watched just now; nil when all is well.
+  public var trouble: String?
+  /// What works less well than it could: lost inotify, unknown badmailfrom dialect.
+  public var notes: [String]
+  public var queue: Queue
+  public var lastLook: Look
+  public var storms: [OpenStorm]
+  public var activeBlocks: Int
+  public var quarantined: Int
+  /// Messages chosen for the quarantine and not yet set aside.
+  public var quarantinePending: Int
+
+  public struct Queue: Codable, Sendable, Hashable {
+    public var messages = 0
+    public var unprocessed = 0
+    public var local: Int?
+    public var remote: Int?
+    public var bouncing: Int?
+    public var doneOnly: Int?
+    public var senderIsRunning: Bool?
+
+    public init() {}
+  }
+
+  /// One look at the queue. `seconds` is the whole time it took.
+  public struct Look: Codable, Sendable, Hashable {
+    public var new = 0
+    public var gone = 0
+    public var opened = 0
+    public var seconds = 0.0
+    /// Messages seen since the start.
+    public var seen = 0
+
+    public init() {}
+  }
+
+  public struct OpenStorm: Codable, Sendable, Hashable {
+    public var incident: Int
+    public var kind: String
+    public var began: Double
+    public var messages: Int
+    public var reason: String
+  }
+
+  /// Where the report stands in a state directory.
+  public static func path(state: String) -> String { "\(state)/status.json" }
+
+  /// - Returns: nil when no daemon has written one.
+  public static func read(state: String) throws(FileError) -> StatusReport? {
+    do {
+      let bytes = try Descriptor.open(path(state: state)).readAll(limit: 4 << 20)
+      return try? JSONDecoder().decode(StatusReport.self, from: Data(bytes))
+    } catch {
+      if error.isMissing { return nil }
+      throw error
+    }
+  }
+
+  func write(state: String) throws(FileError) {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let bytes = (try? encoder.encode(self)).map(Array.init) ?? []
+    try Replacement.write(bytes, to: Self.path(state: state), mode: 0o600, durable: false)
+  }
+
+  /// One line for systemd's STATUS: counts first, then the storms.
+  public var line: String {
+    if let trouble { return "Cannot watch: \(trouble)" }
+    var parts = ["\(queue.messages) messages, \(queue.unprocessed) unprocessed"]
+    if let bouncing = queue.bouncing { parts[0] += ", \(bouncing) bouncing" }
+    if queue.senderIsRunning == false { parts.append("qmail-send is not running") }
+    parts.append(
+      storms.isEmpty
+        ? "no storm"
+        : storms.map { "storm #\($0.incident) \($0.kind), \($0.messages) messages" }
+          .joined(separator: "; "))
+    if activeBlocks > 0 { parts.append("\(activeBlocks) blocked") }
+    if quarantined > 0 { parts.append("\(quarantined) in quarantine") }
+    return "\(mode): " + parts.joined(separator: "; ")
+  }
+}

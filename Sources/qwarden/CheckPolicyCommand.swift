@@ -1,0 +1,19 @@
+import ArgumentParser
+import Policy
+
+struct CheckPolicy: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Check a policy file and print every error in it.",
+    discussion: "Exits 0 when the policy can be used and 78 when it cannot.")
+
+  @Argument(help: ArgumentHelp("The policy to check.", valueName: "file"))
+  var file = "/etc/qwarden/policy.yaml"
+
+  @Flag(name: .shortAndLong, help: "Print nothing when all is well.")
+  var quiet = false
+
+  func run() throws {
+    let policy = try PolicyFile.load(file)
+    if !quiet { Output.line("\(file): good; mode \(policy.mode.rawValue)") }
+  }
+}

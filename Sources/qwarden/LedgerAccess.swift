@@ -1,0 +1,59 @@
+import Files
+import Glibc
+import Ledger
+import Policy
+import QmailControl
+import QmailQueue
+import Response
+
+extension Ledger {
+  /// The ledger for a command that only reads.
+  static func reading(_ places: Places) throws -> Ledger {
+    try Ledger(places.forHands.ledger, creating: false)
+  }
+}
+
+extension LedgerError: CommandFailure {}
+
+extension QuarantineError: CommandFailure {
+  var exitCode: Int32 {
+    switch kind {
+    case .file(let error): error.exitCode
+    case .foreign, .damaged, .missing, .exists: Exit.badData
+    }
+  }
+}
+
+extension QueueError: CommandFailure {}
+extension ControlError: CommandFailure {}
+extension BadmailfromError: CommandFailure {}
+extension PolicyErrors: CommandFailure {}
+extension Outcome.Failure: CommandFailure {}
+
+/// The hands, for a command. The policy is the shipped one where there is no file: an administrator's own order needs none.
+enum CommandHands {
+  static func open(_ places: Places) throws -> Responder {
+    let layout = try QueueLayout.read(qmail: places.qmail)
+    let control = try ControlDirectory(qmail: places.qmail).read()
+    let exists = (try? FileStatus.of(places.policy, following: true)) != nil
+    let policy = exists ? try PolicyFile.load(places.policy) : Policy()
+    try Folder.make(places.state)
+    let responder = Responder(
+      places: places.forHands, layout: layout, ledger: try Ledger(places.forHands.ledger),
+      policy: policy, control: control,
+      dialect: policy.blocking.dialect.flatMap { BadmailfromDialect(rawValue: $0) }
+        ?? BadmailfromDialect.detect(qmail: places.qmail))
+    responder.patience = .seconds(10)
+    return responder
+  }
+
+  /// The administrator's name for the ledger: who used sudo, else the login name, else the uid.
+  static var author: String {
+    for variable in ["SUDO_USER", "LOGNAME", "USER"] {
+      if let value = getenv(variable), value.pointee != 0 {
+        return String(String(cString: value).prefix(64))
+      }
+    }
+    return "uid \(getuid())"
+  }
+}

@@ -1,0 +1,90 @@
+import ArgumentParser
+import Files
+import Ledger
+import Mail
+import QmailQueue
+import Response
+import Selection
+
+struct Release: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Put quarantined messages back into the queue.",
+    discussion: """
+      Each goes through qmail-queue with its own envelope, to the recipients that were still to be tried when it was set aside; qmail-queue \
+      adds one Received line and changes nothing else. A recipient to whom a delivery was under way at that moment may have got the message \
+      already: it is left out unless --in-doubt is given.
+
+      Exits 1 when nothing matched.
+      """)
+
+  @OptionGroup var chosen: SelectionOptions
+  @Flag(
+    help:
+      "Also to recipients that may have got the message already, and messages whose release was cut off."
+  )
+  var inDoubt = false
+  @Flag(help: "Say what would be released, and release nothing.")
+  var dryRun = false
+  @OptionGroup var places: Places
+
+  func run() throws {
+    let selection = try chosen.selection()
+    if selection.isEmpty, chosen.incident == nil {
+      throw PlainFailure("say which messages: numbers, conditions, --incident or --all", Exit.usage)
+    }
+    let hands = try CommandHands.open(places)
+    let meant = QuarantineSelection(
+      selection: selection, incident: chosen.incident, ledger: hands.ledger,
+      places: places, now: WallClock.now())
+    var states: Set<QuarantineRecord.State> = [.marked, .gone]
+    if inDoubt { states.insert(.releaseInDoubt) }
+    var records: [QuarantineRecord] = []
+    try meant.forEach(in: states) { record in
+      records.append(record)
+      return true
+    }
+    if records.isEmpty {
+      throw PlainFailure("nothing is in quarantine that matches", Exit.nothingMatched)
+    }
+    if dryRun {
+      let bytes = records.reduce(0) { $0 + $1.facts.size }
+      let recipients = records.reduce(0) { $0 + $1.facts.recipients }
+      Output.line(
+        "would release \(records.count) messages, \(Readable.size(bytes)) bytes, to \(recipients) recipients"
+      )
+      return
+    }
+    try release(records, with: hands)
+  }
+
+  private func release(_ records: [QuarantineRecord], with hands: Responder) throws {
+    var messages = 0
+    var recipients = 0
+    var leftOut = 0
+    var failure: Outcome.Failure?
+    for record in records {
+      for outcome in hands.release(record, inDoubt: inDoubt, at: WallClock.now()) {
+        switch outcome {
+        case .released(_, let count):
+          messages += 1
+          recipients += count
+          if !inDoubt { leftOut += record.facts.inDoubt }
+        case .failed(let why):
+          Output.complain(why.description)
+          failure = failure ?? why
+        default: break
+        }
+      }
+    }
+    Output.line("released \(messages) of \(records.count) messages to \(recipients) recipients")
+    if leftOut > 0 {
+      Output.line(
+        "\(leftOut) recipients were left out because a delivery to them was under way when the message was set aside"
+      )
+    }
+    if let failure {
+      throw PlainFailure(
+        "\(records.count - messages) messages stay in quarantine", failure.exitCode)
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import ArgumentParser
+import Files
+import Foundation
+import Glibc
+import Mail
+import Watchdog
+
+struct Status: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Say how the daemon and the queue stand.",
+    discussion: "Reads what the daemon wrote after its last look. Exits 69 when no daemon runs.")
+
+  @OptionGroup var places: Places
+  @OptionGroup var format: JSONOption
+
+  func run() throws {
+    guard let report = try StatusReport.read(state: places.state) else {
+      throw PlainFailure(
+        "\(StatusReport.path(state: places.state)): no daemon has run with this state directory; start it with 'systemctl start qwarden'",
+        Exit.noQueue)
+    }
+    Self.show(report, json: format.json)
+    guard kill(report.pid, 0) == 0 || errno == EPERM else {
+      throw PlainFailure(
+        "the daemon (pid \(report.pid)) is not running; this is how it stood \(Readable.age(WallClock.now().seconds - report.written)) ago",
+        Exit.noQueue)
+    }
+  }
+
+  static func show(_ report: StatusReport, json: Bool) {
+    if json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+      if let data = try? encoder.encode(report) {
+        Output.line(String(decoding: data, as: UTF8.self))
+      }
+      return
+    }
+    let now = WallClock.now().seconds
+    func ago(_ time: Double) -> String { Readable.age(now - time) }
+    Output.line(
+      "qwarden \(report.version), pid \(report.pid), up \(ago(report.started)), \(report.mode) mode, watching \(report.qmail)"
+    )
+    if let trouble = report.trouble { Output.line("trouble:    \(trouble)") }
+    var queue =
+      "\(report.queue.messages) messages, \(report.queue.unprocessed) not yet preprocessed"
+    for (count, what) in [
+      (report.queue.local, "local"), (report.queue.remote, "remote"),
+      (report.queue.bouncing, "bouncing"), (report.queue.doneOnly, "leaving"),
+    ] {
+      if let count { queue += ", \(count) \(what)" }
+    }
+    Output.line("queue:      \(queue)")
+    if let running = report.queue.senderIsRunning {
+      Output.line("qmail-send: \(running ? "running" : "not running")")
+    }
+    let milliseconds = Int((report.lastLook.seconds * 1000).rounded())
+    Output.line(
+      "last look:  \(ago(report.written)) ago, \(report.lastLook.new) new, \(report.lastLook.gone) gone, \(milliseconds) ms; \(report.lastLook.seen) messages seen since the start"
+    )
+    Output.line("storms:     \(report.storms.isEmpty ? "none" : String(report.storms.count))")
+    for storm in report.storms {
+      Output.line("  incident \(storm.incident), \(storm.kind): \(storm.reason)")
+    }
+    Output.line("blocks:     \(report.activeBlocks)")
+    Output.line(
+      "quarantine: \(report.quarantined) messages"
+        + (report.quarantinePending > 0 ? ", \(report.quarantinePending) to come" : ""))
+    for note in report.notes { Output.line("note:       \(note)") }
+  }
+}

@@ -1,0 +1,71 @@
+import Files
+import Glibc
+import Mail
+import Testing
+
+@testable import QmailControl
+
+/// A qmail home of its own for a test, with `control/` and `bin/`; removed at the end.
+final class Home {
+  let path: String
+  var control: String { "\(path)/control" }
+  var badmailfrom: String { "\(control)/badmailfrom" }
+
+  init() throws {
+    var template = Array("/tmp/qwarden-control-XXXXXX".utf8CString)
+    let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }
+    try #require(made)
+    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    mkdir(control, 0o755)
+    mkdir("\(path)/bin", 0o755)
+  }
+
+  deinit {
+    for folder in [control, "\(path)/bin"] {
+      chmod(folder, 0o755)
+      for name in (try? Descriptor.open(folder, .directory).names()) ?? [] {
+        unlink("\(folder)/\(name)")
+        rmdir("\(folder)/\(name)")
+      }
+      rmdir(folder)
+    }
+    rmdir(path)
+  }
+
+  func write(_ name: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws {
+    let path = "\(self.path)/\(name)"
+    unlink(path)
+    let file = try Descriptor.open(path, [.write, .create, .truncate], mode: 0o600)
+    try file.write(bytes, at: 0)
+    try file.setPermissions(mode)
+  }
+
+  func write(_ name: String, _ text: String, mode: mode_t = 0o644) throws {
+    try write(name, Array(text.utf8), mode: mode)
+  }
+
+  func bytes(_ name: String = "control/badmailfrom") throws -> [UInt8] {
+    try Descriptor.open("\(path)/\(name)").readAll(limit: 64 << 20)
+  }
+
+  func text(_ name: String = "control/badmailfrom") throws -> String {
+    String(decoding: try bytes(name), as: UTF8.self)
+  }
+}
+
+let someday = Timestamp(seconds: 1_795_489_800)
+
+func own(_ sender: String, incident: Int? = 12, reason: String = "relay-sender") -> OwnLine {
+  OwnLine(sender: Address(sender), until: someday, incident: incident, reason: reason)
+}
+
+/// Deterministic, so that a failure can be seen again.
+struct Dice: RandomNumberGenerator {
+  var state: UInt64
+  mutating func next() -> UInt64 {
+    state ^= state << 13
+    state ^= state >> 7
+    state ^= state << 17
+    return state
+  }
+}
