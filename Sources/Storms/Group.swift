@@ -99,7 +99,8 @@ struct GroupTable: Sendable {
   private var clients: HeavyHitters<Offender, Group>
   private var uids: HeavyHitters<Offender, Group>
   private var domains: HeavyHitters<Offender, Group>
-  private let settings: DetectorSettings
+  /// For groups to come; those held keep the window they began with.
+  var settings: DetectorSettings
 
   init(_ settings: DetectorSettings) {
     self.settings = settings

@@ -2,7 +2,7 @@ import Mail
 
 /// Whether the queue moves: todo, qmail-send and the room on its filesystem.
 struct StallWatch: Sendable {
-  private let settings: DetectorSettings
+  var settings: DetectorSettings
   /// Since when todo has not shrunk, how much was in it then and was in it last.
   private var stuckSince: Timestamp?
   private var lastUnprocessed = 0

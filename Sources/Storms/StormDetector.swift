@@ -12,7 +12,12 @@ import Mail
 ///
 /// Memory is bounded whatever arrives: 32,768 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
-  public var settings: DetectorSettings
+  public var settings: DetectorSettings {
+    didSet {
+      groups.settings = settings
+      stall.settings = settings
+    }
+  }
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
   public var localDomains: Set<Domain>
   /// Messages injected by these uids are ours (a release from quarantine): no evidence, in no storm.
@@ -114,8 +119,8 @@ extension StormDetector {
   private mutating func arrive(_ entry: Entry) {
     let id = entry.identity.id
     if let earlier = mail.current(id), !mail[earlier].isGone {
-      if mail[earlier].identity == entry.identity {
-        update(earlier, entry)
+      if isSame(mail[earlier], entry) {
+        if mail[earlier].processed == nil, !entry.isUnprocessed { process(entry.identity) }
         return
       }
       depart(id)
@@ -141,10 +146,12 @@ extension StormDetector {
     if entry.isBouncing { fail(serial, atLeast: 1) }
   }
 
-  /// The same entry seen again, now whole.
-  private mutating func update(_ serial: Int, _ entry: Entry) {
-    guard mail[serial].processed == nil, !entry.isUnprocessed else { return }
-    process(entry.identity)
+  /// The same entry seen again: with its birth, or whole now where it was in todo.
+  private func isSame(_ known: TrackedMessage, _ entry: Entry) -> Bool {
+    if known.identity == entry.identity { return true }
+    return known.processed == nil && !entry.isUnprocessed
+      && known.facts.sender == entry.sender.lowercased
+      && abs(known.identity.birth.seconds(since: entry.identity.birth)) <= 60
   }
 
   /// An entry the log had told of before it was seen: now its source and all its recipients are known.
@@ -255,12 +262,12 @@ extension StormDetector {
     guard let serial = mail.current(progress.id), !mail[serial].isGone else { return }
     let message = mail[serial]
     let done = min(progress.doneLocal + progress.doneRemote, message.facts.recipients)
+    mail[serial].done = max(done, message.done)
+    guard !message.isDisregarded else { return }
     if done > message.done {
       if progress.doneLocal > 0 { noteFinished(.local, message) }
       if progress.doneRemote > 0 { noteFinished(.remote, message) }
     }
-    mail[serial].done = max(done, message.done)
-    guard !message.isDisregarded else { return }
     settleLingering(serial)
     guard !message.hasLog else { return }
     if let failed = progress.failed {
