@@ -84,16 +84,17 @@ extension StormDetector {
       lastSeen: mail[burst[0]].identity.birth, offenders: offenders)
     storm.evidence.normalPerMinute = perMinute(group.normal.normal)
     // A flood told of before as a surge is this storm now.
+    var isNew = true
     if let surge = episodes.firstIndex(where: {
       $0.storm.kind == .surge && !$0.storm.offenders.isEmpty
         && !Set($0.storm.offenders).isDisjoint(with: offenders)
     }) {
       storm.incident = episodes[surge].storm.incident
       episodes.remove(at: surge)
+      isNew = false
     } else {
       nextIncident += 1
     }
-    let isNew = storm.incident == nextIncident - 1
     var episode = Episode(storm, settings: settings, lastBusy: now)
     gather(burst, into: &episode)
     // What bounces told without saying of which message.
@@ -305,17 +306,31 @@ extension StormDetector {
   private mutating func tellVolume(_ offenders: [Offender], _ serials: [Int], _ group: Group)
     -> Bool
   {
-    guard
-      !episodes.contains(where: {
-        $0.storm.kind == .surge && !Set($0.storm.offenders).isDisjoint(with: offenders)
-      })
-    else { return false }
+    if let place = episodes.firstIndex(where: {
+      $0.storm.kind == .surge && !Set($0.storm.offenders).isDisjoint(with: offenders)
+    }) {
+      measure(&episodes[place].storm, group)
+      episodes[place].storm.lastSeen = now
+      episodes[place].lastBusy = now
+      announceGrowth(place)
+      return false
+    }
     let burst = burst(serials)
     guard let first = burst.first else { return false }
     var storm = Storm(
       incident: nextIncident, kind: .surge, began: mail[first].identity.birth,
       lastSeen: mail[first].identity.birth, offenders: offenders)
     nextIncident += 1
+    measure(&storm, group)
+    storm.samples = burst.prefix(3).map { mail[$0].identity.id }
+    let episode = Episode(storm, settings: settings, lastBusy: now)
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+    return true
+  }
+
+  /// The figures of a surge are those of its group's window.
+  private func measure(_ storm: inout Storm, _ group: Group) {
     let sum = group.window.sum
     storm.evidence.messages = Int(sum.messages)
     storm.evidence.recipients = Int(sum.recipients)
@@ -325,11 +340,6 @@ extension StormDetector {
     storm.evidence.recipientDomains = group.domains.distinct
     storm.evidence.senders = group.senders.distinct
     storm.evidence.normalPerMinute = perMinute(group.normal.normal)
-    storm.samples = burst.prefix(3).map { mail[$0].identity.id }
-    let episode = Episode(storm, settings: settings, lastBusy: now)
-    episodes.append(episode)
-    outbox.append(.began(episode.told(settings)))
-    return true
   }
 
   private mutating func considerOutage(_ domain: Domain) {

@@ -45,6 +45,23 @@ struct EpisodeTests {
     #expect(outcome.joinedNames.contains("later"))
   }
 
+  @Test(
+    "a flood that is accepted is told of only; when it begins to fail it is a storm, of the same number"
+  )
+  func accepted() {
+    var scenario = Scenario()
+    scenario.flood(at: 5, count: 1500, deferred: 0, rejected: 2) { _ in ("bob@mx.test", mallory) }
+    var early = scenario.run()
+    #expect(early.began.map(\.storm.kind) == [.surge])
+    #expect(early.began.first?.storm.offenders.first == .sender(Address("bob@mx.test")))
+    #expect(early.joined.isEmpty && early.grave.isEmpty)
+    scenario.flood(at: 60, count: 1500, deferred: 10, rejected: 80) { _ in ("bob@mx.test", mallory)
+    }
+    early = scenario.run()
+    #expect(early.began.count == 1)
+    #expect(early.changed.contains { $0.kind == .relaySender && $0.incident == 1 })
+  }
+
   @Test("two storms at once are two, each with its own messages")
   func twoAtOnce() {
     var scenario = Scenario()

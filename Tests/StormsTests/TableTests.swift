@@ -98,12 +98,12 @@ struct TableTests {
     #expect(abs(exp2Approximation(-1.25) - 0.420_448) < 0.001)
   }
 
-  @Test("forty thousand senders leave the tables at their sizes, and cost microseconds")
+  @Test("thirty-five thousand senders leave the tables at their sizes, and cost microseconds")
   func bounded() {
     var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)
     let clock = ContinuousClock()
     let spent = clock.measure {
-      for number in 0..<40_000 {
+      for number in 0..<35_000 {
         let time = start + .milliseconds(Int64(number) * 2)
         let identity = EntryIdentity(id: UInt64(number % 5000), birth: time)
         _ = detector.observe(
