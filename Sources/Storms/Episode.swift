@@ -35,6 +35,8 @@ struct Episode: Sendable {
 
   mutating func add(_ message: TrackedMessage, now: Timestamp) {
     let facts = message.facts
+    // Our bounces of a flood go with it, but are no messages of the offender's.
+    if facts.traffic.isBounce, storm.kind != .bounceOut, storm.kind != .backscatterIn { return }
     // What was born before a restart was counted before it.
     if message.identity.birth > countedUntil {
       storm.evidence.messages += 1

@@ -34,7 +34,7 @@ struct Group: Sendable {
     case failures
     /// Deferred everywhere, and little succeeds.
     case deferrals
-    /// Accepted everywhere, but far more than usual: only told of.
+    /// Accepted everywhere, but far more than usual: only told of, since an honest invoice run looks the same.
     case volume
   }
 
@@ -71,16 +71,18 @@ struct Group: Sendable {
     }
     let bad = lingering + failed
     let all = bad + delivered
-    if !isOutage, lingering >= settings.deferredRecipients,
-      badDomains.distinct >= settings.deferredDomains, badDomains.topShare <= 0.5
-    {
+    let stuck = Int(sum.stuck)
+    let isSpread =
+      badDomains.distinct >= settings.deferredDomains && badDomains.topShare <= 0.5
+    if !isOutage, isSpread {
       if isList {
-        if lingering >= 10 * settings.deferredRecipients && bad * 10 >= all * 9 {
-          return .deferrals
-        }
-      } else if bad * 10 >= all * 7 {
+        if stuck >= 10 * settings.deferredRecipients && bad * 10 >= all * 9 { return .deferrals }
+      } else if stuck >= settings.deferredRecipients && bad * 10 >= all * 7 {
         return .deferrals
-      } else if failed >= 8 && failed * 10 >= finished * 3 && bad * 2 >= all {
+      } else if lingering >= settings.deferredRecipients, failed >= 8,
+        failed * 10 >= finished * 3, failed * 8 >= Int(sum.recipients), bad * 2 >= all
+      {
+        // Failures and waiting together need not wait as long.
         return .deferrals
       }
     }

@@ -108,6 +108,14 @@ extension StormDetector {
     let told = episode.told(settings)
     outbox.append(isNew ? .began(told) : .changed(told))
     for serial in burst { joinIfReady(serial) }
+    // Our bounces of it that are still on their way.
+    for serial in mail.serials
+    where mail[serial].incident == nil && mail[serial].facts.traffic.isBounce
+      && !mail[serial].isGone && home(serial) == storm.incident
+    {
+      mail[serial].incident = storm.incident
+      joinIfReady(serial)
+    }
     return true
   }
 

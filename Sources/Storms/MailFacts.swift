@@ -181,6 +181,11 @@ struct Membership: Sendable, Hashable {
       guard case .network(let client, _, _) = origin.source else { return false }
       return clients.contains(client)
     case .relaySender, .relaySource, .localScript:
+      // Our bounces of the flood, on their way to whoever it named as sender.
+      if facts.traffic.isBounce {
+        guard facts.remoteCount > 0, let origin = facts.origin else { return false }
+        return includes(MailFacts(origin: origin, traffic: .outbound), isUnsolicited: true)
+      }
       let isLogged = facts.traffic == .unclear
       guard facts.traffic == .outbound || isLogged && facts.localCount == 0 else { return false }
       guard sender != nil || user != nil || uid != nil || senderDomain != nil || !clients.isEmpty

@@ -28,6 +28,7 @@ struct TrackedMessage: Sendable {
   var failed = 0
   var delivered = 0
   var lingering = 0
+  var stuck = 0
   /// What the log told.
   var loggedUID: UInt32?
   var loggedDeferrals = 0

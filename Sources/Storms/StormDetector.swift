@@ -12,6 +12,7 @@ import Mail
 ///
 /// Memory is bounded whatever arrives: 32,768 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
+  /// May be replaced while it runs; groups that are held keep the window they began with.
   public var settings: DetectorSettings {
     didSet {
       groups.settings = settings
@@ -102,8 +103,7 @@ public struct StormDetector: Sendable {
   public mutating func disregard(_ identity: EntryIdentity) {
     guard let serial = mail.current(identity.id), mail[serial].identity == identity else { return }
     mail[serial].isDisregarded = true
-    let waiting = mail[serial].lingering
-    if waiting > 0 { credit(serial, Tally(lingering: -Int32(clamping: waiting))) }
+    release(serial, leaving: 0)
   }
 
   /// The incident of the active storm this entry belongs to, for the first pass after a restart.
@@ -501,6 +501,7 @@ extension StormDetector {
     mail[serial].failed = max(0, mail[serial].failed + Int(tally.failed))
     mail[serial].delivered = max(0, mail[serial].delivered + Int(tally.delivered))
     mail[serial].lingering = max(0, mail[serial].lingering + Int(tally.lingering))
+    mail[serial].stuck = max(0, mail[serial].stuck + Int(tally.stuck))
     let message = mail[serial]
     credit(message.facts, keys: message.keys, incident: message.incident, tally)
   }
@@ -588,34 +589,48 @@ extension StormDetector {
       guard mail.holds(serial), mail[serial].isWaiting else { continue }
       let message = mail[serial]
       let waiting = message.facts.recipients - message.done
-      guard waiting > message.lingering else { continue }
       let channel: Channel = message.facts.remoteCount > 0 ? .remote : .local
       guard wasTried(message, channel) else {
         lingering.again(serial, round, at: now)
         continue
       }
-      let new = waiting - message.lingering
-      noteBad(serial, new)
-      credit(serial, Tally(lingering: Int32(clamping: new)))
+      let new = max(0, waiting - message.lingering)
+      if new > 0 { noteBad(serial, new) }
+      let age = now.seconds(since: message.processed ?? message.identity.birth)
+      let isStuck = age >= patience
+      let stuck = isStuck ? max(0, waiting - message.stuck) : 0
+      if new > 0 || stuck > 0 {
+        credit(serial, Tally(lingering: Int32(clamping: new), stuck: Int32(clamping: stuck)))
+      }
+      if !isStuck { lingering.again(serial, round, at: now) }
     }
   }
+
+  /// A delivery attempt to a host that answers at all is over by then.
+  private var patience: Double { 4 * settings.lingerAfter.inSeconds }
 
   /// Whether its first attempt must be over. The queue does not say: a recipient waits for a free slot or for its next try alike.
   /// qmail-send takes new messages in the order of birth, to the second; so if a later one has finished, this one has had its turn.
   /// And where nothing has finished for long, nothing gets through.
   private func wasTried(_ message: TrackedMessage, _ channel: Channel) -> Bool {
-    let patience = 4 * settings.lingerAfter.inSeconds
     let processed = message.processed ?? message.identity.birth
     guard let last = finished[channel] else { return now.seconds(since: processed) >= patience }
     if last.birth.seconds(since: message.identity.birth) >= 1 { return true }
     return now.seconds(since: max(last.seen, processed)) >= patience
   }
 
+  /// Takes back what is counted as waiting beyond this many.
+  mutating func release(_ serial: Int, leaving waiting: Int) {
+    let lingering = max(0, mail[serial].lingering - waiting)
+    let stuck = max(0, mail[serial].stuck - waiting)
+    guard lingering > 0 || stuck > 0 else { return }
+    credit(serial, Tally(lingering: -Int32(clamping: lingering), stuck: -Int32(clamping: stuck)))
+  }
+
   /// Those who have finished wait no more.
   private mutating func settleLingering(_ serial: Int) {
     let message = mail[serial]
     let waiting = message.isGone ? 0 : max(0, message.facts.recipients - message.done)
-    let excess = message.lingering - waiting
-    if excess > 0 { credit(serial, Tally(lingering: -Int32(clamping: excess))) }
+    release(serial, leaving: waiting)
   }
 }
