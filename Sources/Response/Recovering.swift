@@ -65,7 +65,8 @@ extension Responder {
         fail(
           "find", "\(record.identity.id)",
           .other(
-            "its copy is not in \(places.quarantine) any more; restore that directory from a backup"),
+            "its copy is not in \(places.quarantine) any more; restore that directory from a backup"
+          ),
           incident: record.incident, &outcomes)
       default: continue
       }

@@ -99,7 +99,7 @@ extension Responder {
     for kind in [QueueFile.local, .remote] {
       do throws(FileError) {
         try Descriptor.open(layout.path(kind, id), .readWrite).sync()
-      } catch where !error.isMissing {
+      } catch  where !error.isMissing {
         throw .file(error)
       } catch {}
     }
