@@ -95,11 +95,14 @@ extension Ledger {
     }
   }
 
-  /// How many messages are chosen or copied and not yet marked.
+  /// How many messages wait for the hands: chosen or copied and not yet marked, or in a release that was cut off.
   public func waitingCount() throws(LedgerError) -> Int {
     try read { database in
       try Int.fetchOne(
-        database, sql: "SELECT count(*) FROM quarantine WHERE state IN ('intended', 'copied')") ?? 0
+        database,
+        sql: """
+          SELECT count(*) FROM quarantine WHERE state IN ('intended', 'copied', 'releasing')
+          """) ?? 0
     }
   }
 

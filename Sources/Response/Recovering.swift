@@ -22,9 +22,7 @@ extension Responder {
         let store = try quarantine()
         try matchStore(store, rows, now, &outcomes)
         try deleteExpiring(store, now, &outcomes)
-        for record in rows where record.state == .releasing {
-          try resolve(record, store, now, &outcomes)
-        }
+        try resolveReleases(now, &outcomes)
         try finishCopied(now, &outcomes)
       }
     }

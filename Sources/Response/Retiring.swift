@@ -22,6 +22,7 @@ extension Responder {
       let (waiting, leaving) = try unfinished()
       if waiting + leaving > 0 {
         try withHands { () throws(Trouble) in
+          try resolveReleases(now, &outcomes)
           try watch(now, &outcomes)
           try finishCopied(now, &outcomes)
           let moved = try retireBatch(now, &outcomes)
