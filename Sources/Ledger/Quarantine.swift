@@ -315,18 +315,6 @@ extension Ledger {
     }
   }
 
-  /// Forgets final rows closed before `moment`: the ledger stays bounded.
-  public func forgetQuarantine(closedBefore moment: Timestamp) throws(LedgerError) {
-    try write { database in
-      try database.execute(
-        sql: """
-          DELETE FROM quarantine
-          WHERE state IN ('released', 'expired', 'abandoned') AND closed < ?
-          """,
-        arguments: [moment.column])
-    }
-  }
-
   private static func list(_ states: Set<QuarantineRecord.State>) -> String {
     states.map { "'\($0.rawValue)'" }.joined(separator: ",")
   }

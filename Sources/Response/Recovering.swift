@@ -12,6 +12,7 @@ extension Responder {
     var outcomes: [Outcome] = []
     tended = nil
     outcomes += tendBlocks(at: now)
+    forgetTheOld(now, &outcomes)
     working("recover", places.quarantine, &outcomes) { outcomes throws(Trouble) in
       let rows = try attempt {
         try ledger.quarantine(
@@ -38,6 +39,7 @@ extension Responder {
   ) throws(Trouble) {
     let contents = try attempt { try store.contents() }
     let open = Dictionary(rows.map { ($0.identity, $0) }) { first, _ in first }
+    let held = Set(contents.messages)
     let look = try settledLook()
     for identity in contents.messages + contents.partial {
       if let record = open[identity] {
@@ -47,7 +49,7 @@ extension Responder {
       }
       if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
         if !closed.isDeparting { try attempt { try store.delete(identity) } }
-      } else if contents.messages.contains(identity) {
+      } else if held.contains(identity) {
         try adopt(identity, store, now)
       } else {
         do throws(RetirementRefusal) {
@@ -55,7 +57,6 @@ extension Responder {
         } catch { throw .refusal(error) }
       }
     }
-    let held = Set(contents.messages)
     for record in rows {
       switch record.state {
       case .marked, .gone, .releaseInDoubt, .releasing:

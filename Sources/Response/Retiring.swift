@@ -23,7 +23,8 @@ extension Responder {
       if waiting + leaving > 0 {
         try withHands { () throws(Trouble) in
           try resolveReleases(now, &outcomes)
-          try watch(now, &outcomes)
+          // While a storm is being set aside, its backlog comes first.
+          try watch(limit: waiting > 0 ? Self.batch : Self.watched, now, &outcomes)
           try finishCopied(now, &outcomes)
           let moved = try retireBatch(now, &outcomes)
           progress.hasMore = moved == Self.batch

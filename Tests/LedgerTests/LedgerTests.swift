@@ -245,8 +245,11 @@ import Testing
     #expect(try ledger.quarantineCounts()[.intended] == 2)
     #expect(try ledger.quarantineCounts(incident: 5)[.released] == 1)
     #expect(try ledger.quarantineTally(incident: 5) == (2, 1))
-    try ledger.forgetQuarantine(closedBefore: .noon + .seconds(7))
+    try ledger.forget(before: .noon + .seconds(6))
+    #expect(try ledger.quarantine(number: record.id) != nil)
+    try ledger.forget(before: .noon + .seconds(7))
     #expect(try ledger.quarantine(number: record.id) == nil)
+    #expect(try ledger.quarantineCounts() == [.intended: 2])
   }
 
   @Test("only messages out of the queue expire, and only when their time has run out")
@@ -288,6 +291,30 @@ import Testing
     #expect(history[0].last == .noon + .seconds(4))
     #expect(history[1].value == [0xFF, 0])
     #expect(try ledger.actions(incident: 2) == [])
+  }
+
+  @Test("what ended long ago is forgotten, what is open is not, and numbers are not used again")
+  func forgetting() throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database)
+    var ended = Storm.sample(1)
+    ended.ended = .noon
+    try ledger.record(ended)
+    try ledger.record(.sample(2))
+    let old = try ledger.intendBlock(
+      Address("a@b.test"), author: .incident(1), reason: "", expires: .noon, at: .noon)
+    let left = try ledger.intendRemoval(of: [old], why: "", by: "qwarden", at: .noon)
+    try ledger.settleBlocks(standing: [], left: left)
+    try ledger.intendBlock(
+      Address("c@d.test"), author: .incident(2), reason: "", expires: .noon, at: .noon)
+    try ledger.forget(before: .noon + .seconds(1))
+    #expect(try ledger.incidents().map(\.incident) == [2])
+    #expect(try ledger.blocks(Set(Block.State.allCases)).map(\.state) == [.intended])
+    var last = Storm.sample(9)
+    last.ended = .noon
+    try ledger.record(last)
+    try ledger.forget(before: .noon + .seconds(1))
+    #expect(try ledger.nextIncident() == 10)
   }
 
   @Test("a row that no version of ours wrote is an error, not a crash")
