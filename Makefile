@@ -23,7 +23,7 @@ test: packages
 	$(SWIFT) test
 
 build: packages
-	$(SWIFT) build -c release -static-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
+	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
 
 # Not rebuilt here, so that `sudo make install` needs no Swift: run `make build` first, as yourself.
 $(BINARY):

@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
-#include <fcntl.h>
+#include <malloc.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -9,9 +9,9 @@ ssize_t clinux_getdents64(int fd, void *buffer, size_t size) {
   return syscall(SYS_getdents64, fd, buffer, size);
 }
 
-int clinux_start_writeback(int fd) {
-  return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-}
+int clinux_syncfs(int fd) { return syncfs(fd); }
+
+void clinux_trim(void) { malloc_trim(0); }
 
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
   return posix_spawn_file_actions_addclosefrom_np(actions, first);

@@ -135,13 +135,14 @@ public struct Descriptor: ~Copyable, Sendable {
     }
   }
 
-  /// Asks the kernel to start writing this file's data, without waiting for it: called for many files before ``sync()`` is
-  /// called for each, it makes one run of the disk of what would be many. A hint: failures are left to ``sync()``.
-  public func startWriteback() { _ = clinux_start_writeback(number) }
-
   /// Forces data and metadata to the disk.
   public func sync() throws(FileError) {
     guard fsync(number) == 0 else { throw FileError("flush to disk", path) }
+  }
+
+  /// Forces everything unwritten of the filesystem that holds this file to the disk: for many new files far cheaper than ``sync()`` of each.
+  public func syncFilesystem() throws(FileError) {
+    guard clinux_syncfs(number) == 0 else { throw FileError("flush the filesystem of", path) }
   }
 
   public func setPermissions(_ mode: UInt32) throws(FileError) {

@@ -9,7 +9,7 @@ public struct PlaybackReport: Hashable, Sendable {
 
 extension SimulatedQmail {
   /// Hands one message of traffic in: by SMTP from the network, else to qmail-queue.
-  func take(_ injection: Injection, at now: Timestamp) -> SMTPOutcome {
+  func take(_ injection: SimulatedInjection, at now: Timestamp) -> SMTPOutcome {
     if case .network(let client, let helo, let user) = injection.source {
       return offer(
         sender: injection.sender, recipients: injection.recipients, client: client, user: user,
@@ -95,7 +95,7 @@ public actor TrafficDriver {
 
   /// One more message, by SMTP if from the network: for instance to show that a block works.
   @discardableResult
-  public func offer(_ injection: Injection) -> SMTPOutcome {
+  public func offer(_ injection: SimulatedInjection) -> SMTPOutcome {
     let outcome = qmail.take(injection, at: clock())
     report.queued += outcome.entry == nil ? 0 : 1
     report.refused += outcome.entry == nil ? 1 : 0

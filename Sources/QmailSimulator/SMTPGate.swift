@@ -63,7 +63,7 @@ extension SimulatedQmail {
     guard !accepted.isEmpty else { return SMTPOutcome(replies: replies) }
     do {
       let id = try inject(
-        Injection(
+        SimulatedInjection(
           sender: sender, recipients: accepted,
           source: .network(client: client, helo: helo, user: user), message: message), at: now)
       return SMTPOutcome(replies: replies, entry: id)

@@ -495,7 +495,7 @@ final class SendProcess {
         let original = try? Descriptor.open(tree.path(.mess, id)).readAll(limit: 1 << 30),
         let queued = try? qmail.queue(
           notice(to: recipient, about: sender, reports, original, now),
-          envelope: Injection(
+          envelope: SimulatedInjection(
             sender: isDouble ? .doubleBounce : .null, recipients: [recipient],
             source: .bounce(original: nil), message: []
           ).envelope, uid: SimulatedUser.qmails, at: now)

@@ -16,8 +16,7 @@ struct SimulatedControls {
 
   init(reading qmail: String) throws(FileError) {
     func line(_ name: String) throws(FileError) -> String? {
-      guard let bytes = try Self.bytes("\(qmail)/control/\(name)") else { return nil }
-      return Text.decode(Self.trimmed(bytes.prefix { $0 != UInt8(ascii: "\n") }))
+      try Self.line("\(qmail)/control/\(name)")
     }
     func number(_ name: String, _ usual: Int) throws(FileError) -> Int {
       try line(name).flatMap { Int($0.prefix { $0.isASCII && $0.isNumber }) } ?? usual
@@ -80,6 +79,12 @@ struct SimulatedControls {
         ? recipient : Address(bytes.dropFirst(head.count))
     }
     return recipient
+  }
+
+  /// control.c `control_readline`: the first line without trailing blanks and tabs; nil when the file is missing.
+  static func line(_ path: String) throws(FileError) -> String? {
+    guard let bytes = try bytes(path) else { return nil }
+    return Text.decode(trimmed(bytes.prefix { $0 != UInt8(ascii: "\n") }))
   }
 
   /// control.c `control_readfile`: lines without trailing blanks and tabs, no empty ones, no `#` comments; nil when missing.

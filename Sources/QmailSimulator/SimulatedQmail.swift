@@ -12,7 +12,8 @@ public final class SimulatedQmail {
   public enum Time: Sendable {
     /// The kernel's: for a driver that passes the present in.
     case real
-    /// What is passed in, set with futimens(2): for tests and accelerated runs.
+    /// What is passed in, set with futimens(2): for tests and accelerated runs. A file that others write bears the kernel's time; that
+    /// matters for recipient files after ``kill()``, since qmail-send takes their mtime for the next retry.
     case virtual
   }
 
@@ -59,14 +60,24 @@ public final class SimulatedQmail {
     let tree = QueueTree(
       qmail: qmail, split: split, todoIsSplit: todoIsSplit, intdIsSplit: intdIsSplit)
     try tree.create()
-    for (name, content) in control {
+    func write(_ content: String, to name: String) throws(FileError) {
       let file = try Descriptor.open(
-        "\(qmail)/control/\(name)", [.write, .create, .truncate], mode: 0o644)
+        "\(qmail)/\(name)", [.write, .create, .truncate], mode: 0o644)
       try file.setPermissions(0o644)
       try file.write(content.utf8, at: 0)
     }
+    for (name, content) in control { try write(content, to: "control/\(name)") }
+    try write(serverTexts, to: "bin/qmail-smtpd")
     return try SimulatedQmail(at: qmail, time: time, exchanger: exchanger)
   }
+
+  /// What stands for `bin/qmail-smtpd`: no program, but the texts by which a stock one is known from those with other badmailfrom rules.
+  private static let serverTexts = """
+    This is no program: the SMTP server of a simulated qmail is SimulatedQmail.offer. It reads badmailfrom as these texts say.
+    control/badmailfrom\u{0}
+    553 sorry, your envelope sender is in my badmailfrom list (#5.7.1)
+
+    """
 
   /// Writes `bin/qmail-queue`, a script that runs `executable simulated-qmail-queue QMAIL`, which must call
   /// ``SimulatedQueueProgram/run(qmail:)``.
@@ -85,8 +96,10 @@ public final class SimulatedQmail {
   /// Queues a message as qmail-queue does, whether or not qmail-send runs.
   /// - Returns: its number.
   @discardableResult
-  public func inject(_ injection: Injection, at now: Timestamp) throws(QueueRefusal) -> UInt64 {
-    let host = (try? SimulatedControls(reading: qmail).me) ?? "unknown"
+  public func inject(_ injection: SimulatedInjection, at now: Timestamp) throws(QueueRefusal)
+    -> UInt64
+  {
+    let host = (try? SimulatedControls.line("\(qmail)/control/me")) ?? "unknown"
     return try queue(
       injection.bytes(host: host, at: now), envelope: injection.envelope, uid: injection.source.uid,
       at: now

@@ -38,12 +38,9 @@ public struct SimulatedQueueProgram {
   static func run(qmail: String, message: Int32, envelope: Int32) -> Int32 {
     let tree: QueueTree
     do { tree = try QueueTree(reading: qmail) } catch { return 62 }
-    var clock = timespec()
-    clock_gettime(CLOCK_REALTIME, &clock)
-    let now = Timestamp(nanoseconds: Int64(clock.tv_sec) * 1_000_000_000 + Int64(clock.tv_nsec))
     do {
       _ = try SimulatedQueueProgram(tree: tree).queue(
-        uid: getuid(), pid: getpid(), at: now, stamped: false, durable: true,
+        uid: getuid(), pid: getpid(), at: WallClock.now(), stamped: false, durable: true,
         message: { () throws(QueueRefusal) in try read(from: message) },
         envelope: { () throws(QueueRefusal) in try read(from: envelope) })
       return 0
@@ -94,6 +91,8 @@ public struct SimulatedQueueProgram {
       try fill(
         intd, with: "u\(uid)\0p\(pid)\0",
         then: { () throws(QueueRefusal) in
+          // The end is the empty record and not the end of the stream: who sends may wait for the answer with it open.
+          if records.isComplete { return [] }
           let bytes = try envelope()
           return try bytes.isEmpty ? records.end() : records.take(bytes)
         },
@@ -162,6 +161,8 @@ private struct EnvelopeCheck {
   private var length = 0
   private var isInRecord = false
 
+  var isComplete: Bool { expected == nil }
+
   /// The bytes that belong into `intd`; empty when the envelope is complete.
   mutating func take(_ bytes: [UInt8]) throws(QueueRefusal) -> [UInt8] {
     var kept: [UInt8] = []
@@ -189,7 +190,6 @@ private struct EnvelopeCheck {
   }
 
   func end() throws(QueueRefusal) -> [UInt8] {
-    if expected != nil { throw QueueRefusal(code: 54) }
-    return []
+    throw QueueRefusal(code: 54)
   }
 }

@@ -32,7 +32,7 @@ public struct Traffic: Sendable {
   public struct Arrival: Hashable, Sendable {
     /// Since the start of the traffic.
     public var after: Duration
-    public var injection: Injection
+    public var injection: SimulatedInjection
     public var scenario: Scenario
   }
 
@@ -197,7 +197,7 @@ private struct Writer {
     return "100.\(64 + n % 64).\(n / 7 % 250 + 1).\(n * 37 % 250 + 1)"
   }
 
-  mutating func next(_ n: Int, of messages: Int) -> Injection {
+  mutating func next(_ n: Int, of messages: Int) -> SimulatedInjection {
     switch scenario {
     case .ordinary: return ordinary(n)
     case .hijackedAccount:
@@ -249,7 +249,7 @@ private struct Writer {
 
   /// Half of it goes out from 40 users, the most comes in from 400 hosts, a little is cron's. Of what goes out about 13 % fails at first, and
   /// a third of that is delivered later.
-  private mutating func ordinary(_ n: Int) -> Injection {
+  private mutating func ordinary(_ n: Int) -> SimulatedInjection {
     let user = pick(1...40)
     switch pick(1...20) {
     case 1: return make(n, Self.local("root"), [Self.local("user\(user)")], .uid(0))
@@ -271,7 +271,7 @@ private struct Writer {
   private mutating func make(
     _ n: Int, _ sender: Address, _ recipients: [Address], _ source: Source,
     subject: String? = nil, from: String? = nil, more: String = ""
-  ) -> Injection {
+  ) -> SimulatedInjection {
     var text = """
       From: \(from ?? Text.decode(sender.bytes))
       To: \(recipients.first.map { Text.decode($0.bytes) } ?? "undisclosed")
@@ -283,7 +283,7 @@ private struct Writer {
     while text.utf8.count < size {
       text += (0..<9).map { _ in Self.words[pick(0...13)] }.joined(separator: " ") + "\n"
     }
-    return Injection(
+    return SimulatedInjection(
       sender: sender, recipients: recipients, source: source, message: Array(text.utf8))
   }
 }

@@ -21,13 +21,11 @@ struct BlockSender: ParsableCommand {
   var lasting = "24h"
   @Option(help: ArgumentHelp("Why, for the record.", valueName: "text"))
   var reason = "by hand"
-  @OptionGroup var queue: QueuePlace
-  @OptionGroup var state: StatePlace
-  @OptionGroup var policy: PolicyPlace
+  @OptionGroup var places: Places
 
   func run() throws {
     let lasting = try SelectionOptions.duration(lasting, "--for")
-    let hands = try CommandHands.open(queue: queue, state: state, policy: policy)
+    let hands = try CommandHands.open(places)
     let outcomes = hands.block(
       Address(address).lowercased, lasting: lasting, reason: reason, by: CommandHands.author,
       at: WallClock.now())
@@ -53,12 +51,10 @@ struct UnblockSender: ParsableCommand {
 
   @Argument(help: ArgumentHelp("user@domain, or @domain.", valueName: "address"))
   var address: String
-  @OptionGroup var queue: QueuePlace
-  @OptionGroup var state: StatePlace
-  @OptionGroup var policy: PolicyPlace
+  @OptionGroup var places: Places
 
   func run() throws {
-    let hands = try CommandHands.open(queue: queue, state: state, policy: policy)
+    let hands = try CommandHands.open(places)
     let outcomes = hands.unblock(
       Address(address).lowercased, by: CommandHands.author, at: WallClock.now())
     var isDone = false

@@ -10,11 +10,11 @@ struct Blocks: ParsableCommand {
 
   @Flag(help: "Also those whose time is over or that were lifted.")
   var past = false
-  @OptionGroup var state: StatePlace
+  @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
 
   func run() throws {
-    let ledger = try Ledger.reading(state)
+    let ledger = try Ledger.reading(places)
     let blocks =
       past ? try ledger.blocks(Set(Block.State.allCases)) : try ledger.standingBlocks()
     if blocks.isEmpty { throw PlainFailure("nobody is blocked", Exit.nothingMatched) }

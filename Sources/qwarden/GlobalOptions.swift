@@ -1,22 +1,19 @@
 import ArgumentParser
+import Response
 
-/// The queue to read.
-struct QueuePlace: ParsableArguments {
+/// Where things are: the same three on every command.
+struct Places: ParsableArguments {
   @Option(help: ArgumentHelp("The qmail directory.", valueName: "dir"))
   var qmail = "/var/qmail"
-}
 
-/// Where the ledger and the quarantine are.
-struct StatePlace: ParsableArguments {
   @Option(
     help: ArgumentHelp("Where qwarden keeps its ledger and the quarantine.", valueName: "dir"))
   var state = "/var/lib/qwarden"
-}
 
-/// The policy in force.
-struct PolicyPlace: ParsableArguments {
   @Option(help: ArgumentHelp("The policy file.", valueName: "file"))
   var policy = "/etc/qwarden/policy.yaml"
+
+  var forHands: Responder.Places { Responder.Places(qmail: qmail, state: state) }
 }
 
 /// On every command that reads.

@@ -14,11 +14,11 @@ struct Incidents: ParsableCommand {
     help: ArgumentHelp(
       "Show this incident with its evidence and what was done.", valueName: "number"))
   var number: Int?
-  @OptionGroup var state: StatePlace
+  @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
 
   func run() throws {
-    let ledger = try Ledger.reading(state)
+    let ledger = try Ledger.reading(places)
     if let number {
       guard let storm = try ledger.incident(number) else {
         throw PlainFailure("there is no incident \(number)", Exit.nothingMatched)

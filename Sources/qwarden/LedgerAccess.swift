@@ -8,8 +8,8 @@ import Response
 
 extension Ledger {
   /// The ledger for a command that only reads.
-  static func reading(_ place: StatePlace) throws -> Ledger {
-    try Ledger("\(place.state)/ledger.sqlite", creating: false)
+  static func reading(_ places: Places) throws -> Ledger {
+    try Ledger(places.forHands.ledger, creating: false)
   }
 }
 
@@ -32,18 +32,17 @@ extension Outcome.Failure: CommandFailure {}
 
 /// The hands, for a command. The policy is the shipped one where there is no file: an administrator's own order needs none.
 enum CommandHands {
-  static func open(queue: QueuePlace, state: StatePlace, policy: PolicyPlace) throws -> Responder {
-    let layout = try QueueLayout.read(qmail: queue.qmail)
-    let control = try ControlDirectory(qmail: queue.qmail).read()
-    let exists = (try? FileStatus.of(policy.policy, following: true)) != nil
-    let rules = exists ? try PolicyFile.load(policy.policy) : Policy()
-    try Folder.make(state.state)
-    let places = Responder.Places(qmail: queue.qmail, state: state.state)
+  static func open(_ places: Places) throws -> Responder {
+    let layout = try QueueLayout.read(qmail: places.qmail)
+    let control = try ControlDirectory(qmail: places.qmail).read()
+    let exists = (try? FileStatus.of(places.policy, following: true)) != nil
+    let policy = exists ? try PolicyFile.load(places.policy) : Policy()
+    try Folder.make(places.state)
     let responder = Responder(
-      places: places, layout: layout, ledger: try Ledger(places.ledger), policy: rules,
-      control: control,
-      dialect: rules.blocking.dialect.flatMap { BadmailfromDialect(rawValue: $0) }
-        ?? BadmailfromDialect.detect(qmail: queue.qmail))
+      places: places.forHands, layout: layout, ledger: try Ledger(places.forHands.ledger),
+      policy: policy, control: control,
+      dialect: policy.blocking.dialect.flatMap { BadmailfromDialect(rawValue: $0) }
+        ?? BadmailfromDialect.detect(qmail: places.qmail))
     responder.patience = .seconds(10)
     return responder
   }

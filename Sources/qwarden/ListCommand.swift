@@ -22,13 +22,13 @@ struct List: ParsableCommand {
   }
 
   @OptionGroup var chosen: SelectionOptions
-  @OptionGroup var place: QueuePlace
+  @OptionGroup var places: Places
   @Option(help: "How to print: text, qread or json.")
   var format: Format = .text
   @OptionGroup var json: JSONOption
 
   func run() throws {
-    let scanner = QueueScanner(layout: try QueueLayout.read(qmail: place.qmail))
+    let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
     let selection = try chosen.selection()
     let format = json.json ? .json : self.format
     let found = Mutex(false)

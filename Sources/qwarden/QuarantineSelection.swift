@@ -10,7 +10,7 @@ struct QuarantineSelection {
   let selection: Selection
   let incident: Int?
   let ledger: Ledger
-  let state: StatePlace
+  let places: Places
   let now: Timestamp
 
   /// Calls `body` with every kept message that is meant, oldest row first; stops when it returns false.
@@ -39,7 +39,7 @@ struct QuarantineSelection {
       identity: record.identity, size: record.facts.size, sender: record.facts.sender,
       source: record.facts.source.source, subject: record.facts.subject)
     if !selection.recipients.isEmpty || !selection.channels.isEmpty {
-      let envelope = try QuarantineStore(path: "\(state.state)/quarantine", creating: false).read(
+      let envelope = try QuarantineStore(path: "\(places.state)/quarantine", creating: false).read(
         record.identity)
       for recipient in envelope.recipients {
         let value = Recipient(address: recipient.address)

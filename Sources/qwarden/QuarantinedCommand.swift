@@ -15,14 +15,14 @@ struct Quarantined: ParsableCommand {
   @OptionGroup var chosen: SelectionOptions
   @Flag(help: "Also those that were released, that expired or were left in the queue after all.")
   var past = false
-  @OptionGroup var state: StatePlace
+  @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
 
   func run() throws {
-    let ledger = try Ledger.reading(state)
+    let ledger = try Ledger.reading(places)
     let meant = QuarantineSelection(
       selection: try chosen.selection(), incident: chosen.incident, ledger: ledger,
-      state: state, now: WallClock.now())
+      places: places, now: WallClock.now())
     let states = Set(QuarantineRecord.State.allCases.filter { past || !$0.isFinal })
     var found = false
     var output = Output.Buffer()

@@ -25,19 +25,17 @@ struct Release: ParsableCommand {
   var inDoubt = false
   @Flag(help: "Say what would be released, and release nothing.")
   var dryRun = false
-  @OptionGroup var queue: QueuePlace
-  @OptionGroup var state: StatePlace
-  @OptionGroup var policy: PolicyPlace
+  @OptionGroup var places: Places
 
   func run() throws {
     let selection = try chosen.selection()
     if selection.isEmpty, chosen.incident == nil {
       throw PlainFailure("say which messages: numbers, conditions, --incident or --all", Exit.usage)
     }
-    let hands = try CommandHands.open(queue: queue, state: state, policy: policy)
+    let hands = try CommandHands.open(places)
     let meant = QuarantineSelection(
       selection: selection, incident: chosen.incident, ledger: hands.ledger,
-      state: state, now: WallClock.now())
+      places: places, now: WallClock.now())
     var states: Set<QuarantineRecord.State> = [.marked, .gone]
     if inDoubt { states.insert(.releaseInDoubt) }
     var records: [QuarantineRecord] = []

@@ -15,9 +15,7 @@ struct Run: ParsableCommand {
       policy again, SIGUSR1 makes it look over all names at once and say how the queue stands.
       """)
 
-  @OptionGroup var queue: QueuePlace
-  @OptionGroup var state: StatePlace
-  @OptionGroup var policy: PolicyPlace
+  @OptionGroup var places: Places
   @Flag(help: "Look once, do what follows, say how the queue stands, and end.")
   var once = false
   @Flag(help: "Print events (with --once, the status) as JSON, one object a line.")
@@ -32,8 +30,8 @@ struct Run: ParsableCommand {
     }
     let watchdog = try Watchdog(
       Watchdog.Configuration(
-        places: Responder.Places(qmail: queue.qmail, state: state.state),
-        policyPath: policy.policy, policy: try PolicyFile.load(policy.policy),
+        places: places.forHands,
+        policyPath: places.policy, policy: try PolicyFile.load(places.policy),
         version: Qwarden.version),
       sinks: sinks)
     if once {

@@ -10,7 +10,7 @@ struct Stat: ParsableCommand {
       failed recipients, and how many have nobody left to try and leave at their next pass.
       """)
 
-  @OptionGroup var places: QueuePlace
+  @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
   @Flag(help: "Read every message and count local, remote, bouncing and finished ones too.")
   var all = false

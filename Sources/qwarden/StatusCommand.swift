@@ -10,13 +10,13 @@ struct Status: ParsableCommand {
     abstract: "Say how the daemon and the queue stand.",
     discussion: "Reads what the daemon wrote after its last look. Exits 69 when no daemon runs.")
 
-  @OptionGroup var state: StatePlace
+  @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
 
   func run() throws {
-    guard let report = try StatusReport.read(state: state.state) else {
+    guard let report = try StatusReport.read(state: places.state) else {
       throw PlainFailure(
-        "\(StatusReport.path(state: state.state)): no daemon has run with this state directory; start it with 'systemctl start qwarden'",
+        "\(StatusReport.path(state: places.state)): no daemon has run with this state directory; start it with 'systemctl start qwarden'",
         Exit.noQueue)
     }
     Self.show(report, json: format.json)

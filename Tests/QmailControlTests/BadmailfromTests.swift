@@ -134,6 +134,11 @@ struct BadmailfromTests {
     #expect(try list(home).contents().ownLines == [])
     try list(home).replace(ownLines: [])
     #expect(try home.text() == "alice@mx.test\n")
+    // The end gone too: nothing of ours confirms the entry further down.
+    let tag = "# qwarden begin\n# qwarden: alice@mx.test until 2026-11-24T03:10:00Z: x\n"
+    try home.write("control/badmailfrom", tag + "other@mx.test\nalice@mx.test\n")
+    try list(home).replace(ownLines: [])
+    #expect(try home.text() == "other@mx.test\nalice@mx.test\n")
   }
 
   @Test("lines written in another dialect are still known")

@@ -23,6 +23,11 @@ import Testing
     #expect(again.todoIsSplit == (split == 7))
     let id = try box.send("a@mx.test", to: "b@far.example")
     #expect(box.files.contains("mess/\(id % UInt64(split))/\(id)"))
+    box.qmail.exchanger = SteadyExchanger { _ in .deferral }
+    try box.qmail.start(at: box.zero)
+    box.qmail.step(now: box.zero)
+    let part = id % UInt64(split)
+    #expect(box.files == ["info", "mess", "remote"].map { "\($0)/\(part)/\(id)" })
   }
 
   @Test("a message just injected has the files and bytes that qmail-queue writes")
@@ -146,6 +151,19 @@ import Testing
     #expect(box.text(.todo, id) == "u\(getuid())\0p\(getpid())\0Fa@b\0Tc@d\0")
     #expect(box.text(.mess, id)?.hasSuffix("\nSubject: y\n\nbody\n") == true)
     #expect(SimulatedQueueProgram.run(qmail: "/nowhere", message: 0, envelope: 0) == 62)
+  }
+
+  @Test("the queue program ends with the envelope's end, though its sender keeps the stream open")
+  func openEnvelope() throws {
+    let box = try Sandbox(started: false)
+    var ends: [Int32] = [0, 0]
+    #expect(pipe(&ends) == 0)
+    write(ends[1], "Fa@b\0Tc@d\0\0", 12)
+    let nothing = open("/dev/null", O_RDONLY)
+    #expect(
+      SimulatedQueueProgram.run(qmail: box.qmail.qmail, message: nothing, envelope: ends[0]) == 0)
+    for number in ends + [nothing] { close(number) }
+    #expect(try box.qmail.tree.numbers(.todo).count == 1)
   }
 
   @Test("bin/qmail-queue hands over to the given program, whatever its path")

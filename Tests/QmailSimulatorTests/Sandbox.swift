@@ -43,7 +43,7 @@ final class Sandbox {
   ) throws -> UInt64 {
     let now = zero + .seconds(seconds)
     let id = try qmail.inject(
-      Injection(
+      SimulatedInjection(
         sender: Address(sender), recipients: recipients.map { Address($0) }, source: source,
         message: Array(text.utf8)), at: now)
     qmail.step(now: now)

@@ -147,7 +147,8 @@ import Testing
       control: ["concurrencyremote": "2\n"], exchanger: SteadyExchanger(after: .seconds(1)))
     let recipients = (100..<140).map { Address("rcpt\($0)@far.example") }
     let id = try box.qmail.inject(
-      Injection(sender: Address("x@mx.test"), recipients: recipients, source: .uid(1), message: []),
+      SimulatedInjection(
+        sender: Address("x@mx.test"), recipients: recipients, source: .uid(1), message: []),
       at: box.zero)
     box.qmail.step(now: box.zero)
     try box.mark(.remote, id)
@@ -351,7 +352,8 @@ import Testing
     let box = try Sandbox(exchanger: SteadyExchanger { _ in .deferral })
     let odd: [UInt8] = Array("a b%\n".utf8) + [0xC3, 0x28, 0x7F] + Array("@far.example".utf8)
     let id = try box.qmail.inject(
-      Injection(sender: Address(odd), recipients: [Address(odd)], source: .uid(1), message: [0]),
+      SimulatedInjection(
+        sender: Address(odd), recipients: [Address(odd)], source: .uid(1), message: [0]),
       at: box.zero)
     box.qmail.step(now: box.zero)
     #expect(try Descriptor.open(box.path(.remote, id)).readAll(limit: 99) == [84] + odd + [0])

@@ -88,6 +88,23 @@ import Testing
   }
 
   @Test(
+    "within sixteen days all mail of every kind leaves, each ended, without a warning or a file left"
+  )
+  func everythingLeaves() throws {
+    let traffic = Traffic.Scenario.allCases.reduce(
+      Traffic(.ordinary, messages: 10, perSecond: 10, seed: 2)
+    ) { $0 + Traffic($1, messages: 4, perSecond: 10) }
+    let box = try Sandbox()
+    let report = box.qmail.play(traffic, to: .seconds(60), start: box.zero)
+    #expect(report.queued == traffic.arrivals.count)
+    box.advance(from: 60, to: 16 * 86_400)
+    #expect(box.files.isEmpty)
+    #expect(
+      box.log.count { $0.hasPrefix("new msg") } == box.log.count { $0.hasPrefix("end msg") })
+    #expect(!box.log.contains { $0.hasPrefix("warning") || $0.hasPrefix("alert") })
+  }
+
+  @Test(
     "joined traffic keeps the order of time and both authors' answers; a block at the gate is counted"
   )
   func joined() throws {

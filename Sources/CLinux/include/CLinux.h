@@ -9,13 +9,16 @@
 /// getdents64(2): fills `buffer` with linux_dirent64 records; returns bytes filled, 0 at the end, -1 with errno.
 ssize_t clinux_getdents64(int fd, void *buffer, size_t size);
 
-/// sync_file_range(2): asks the kernel to start writing a file's dirty pages, without waiting; 0, or -1 with errno.
-int clinux_start_writeback(int fd);
+/// syncfs(2): writes everything dirty of the filesystem that holds `fd`; 0, or -1 with errno.
+int clinux_syncfs(int fd);
 
 /// posix_spawn_file_actions_addclosefrom_np(3): the child closes every descriptor from `first` on; 0 or an errno value.
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 
 /// Offsets inside a linux_dirent64 record (see getdents64(2)): d_ino 0, d_reclen 16, d_type 18, d_name 19.
 enum { CLINUX_DIRENT_RECLEN = 16, CLINUX_DIRENT_TYPE = 18, CLINUX_DIRENT_NAME = 19 };
+
+/// malloc_trim(3): gives freed memory back to the kernel.
+void clinux_trim(void);
 
 #endif

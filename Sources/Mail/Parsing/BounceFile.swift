@@ -3,6 +3,10 @@
 /// qmail-send's `addbounce` turns every empty line inside a report into `/`, so an empty line ends a paragraph and nothing a remote
 /// server said can forge one.
 public enum BounceFile {
+  public static func failures(_ bytes: [UInt8]) -> (count: Int, consumed: Int) {
+    failures(bytes.span)
+  }
+
   /// Counts whole paragraphs.
   /// - Returns: their number, and how many bytes they fill: a later count may begin there.
   public static func failures(_ bytes: Span<UInt8>) -> (count: Int, consumed: Int) {

@@ -1,5 +1,7 @@
 /// `info/…/ID`: the sender, `F<sender>\0`. Its mtime is the message's birth.
 public enum InfoFile {
+  public static func sender(_ bytes: [UInt8]) -> Address? { sender(bytes.span) }
+
   /// The sender, or nil when the file is half-written or no info file.
   public static func sender(_ bytes: Span<UInt8>) -> Address? {
     guard bytes.count >= 2, bytes[0] == UInt8(ascii: "F"),

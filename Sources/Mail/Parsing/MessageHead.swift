@@ -12,6 +12,9 @@ public struct MessageHead: Hashable, Sendable {
   /// Reading more of the file could tell more: the header did not end here, or the copy inside a bounce was not reached.
   public var isCut: Bool
 
+  /// As ``init(_:)`` of a span, for bytes in an array.
+  public init(_ bytes: [UInt8]) { self.init(bytes.span) }
+
   /// - Parameter bytes: the beginning of the file, or all of it.
   public init(_ bytes: Span<UInt8>) {
     let first = ReceivedField(bytes, at: 0)

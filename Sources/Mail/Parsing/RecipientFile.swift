@@ -8,6 +8,8 @@ public struct RecipientFile: Hashable, Sendable {
   /// Records of another letter, which qmail-send warns about and skips.
   public var strange: Int
 
+  public init(_ bytes: [UInt8]) { self.init(bytes.span) }
+
   public init(_ bytes: Span<UInt8>) {
     var recipients: [Recipient] = []
     var offsets: [Int] = []
@@ -26,6 +28,8 @@ public struct RecipientFile: Hashable, Sendable {
     self.strange = strange
     tail = bytes.count - consumed
   }
+
+  public static func count(_ bytes: [UInt8]) -> (pending: Int, done: Int) { count(bytes.span) }
 
   /// Recipients to do and done, without reading the addresses.
   public static func count(_ bytes: Span<UInt8>) -> (pending: Int, done: Int) {

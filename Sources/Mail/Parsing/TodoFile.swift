@@ -7,6 +7,8 @@ public struct TodoFile: Hashable, Sendable {
   public var sender: Address
   public var recipients: [Address]
 
+  public init?(_ bytes: [UInt8]) { self.init(bytes.span) }
+
   /// nil when half-written (no sender, or an unterminated tail) or holding a record that qmail-send would refuse.
   public init?(_ bytes: Span<UInt8>) {
     var uid = 0

@@ -82,14 +82,12 @@ extension OpenQueue {
 
   /// The message as qmail-send has taken it in; absent when there is no info or todo still stands.
   private func processed(_ id: UInt64, _ buffer: inout ReadBuffer) -> Look {
-    let info: stat
+    var info = stat()
     let sender: Address?
-    switch read(.info, id, into: &buffer, limit: Self.longestInfo) {
+    switch read(.info, id, into: &buffer, limit: Self.longestInfo, status: &info) {
     case .missing: return .absent
     case .failed(let code): return .again(Self.why(.info, code))
-    case .read(let status):
-      info = status
-      sender = InfoFile.sender(buffer.filled.span)
+    case .read: sender = InfoFile.sender(buffer.filled.span)
     }
     // info/ID is made before todo/ID is removed: only without todo are info, local and remote whole.
     if status(.todo, id) != nil { return .absent }
@@ -118,19 +116,18 @@ extension OpenQueue {
 
   private func unprocessed(_ id: UInt64, _ buffer: inout ReadBuffer) -> Look {
     let envelope: TodoFile
-    let birth: Timestamp
-    switch read(.todo, id, into: &buffer, limit: Self.longestList) {
+    var todo = stat()
+    switch read(.todo, id, into: &buffer, limit: Self.longestList, status: &todo) {
     case .missing: return .absent
     case .failed(let code): return .again(Self.why(.todo, code))
-    case .read(let status):
+    case .read:
       guard let file = TodoFile(buffer.filled.span) else {
         return .again("its todo file is no whole envelope")
       }
       envelope = file
-      birth = status.birth
     }
     var entry = Entry(
-      identity: EntryIdentity(id: id, birth: birth), sender: envelope.sender,
+      identity: EntryIdentity(id: id, birth: todo.birth), sender: envelope.sender,
       unrouted: envelope.recipients, isUnprocessed: true)
     if let why = readHead(of: &entry, &buffer) { return .again(why) }
     return .whole(EntryReading(outcome: .entry(entry)))

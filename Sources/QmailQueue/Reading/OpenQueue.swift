@@ -7,6 +7,24 @@ final class OpenQueue: Sendable {
   let top: Descriptor
   let spread: Spread
   let status: FileStatus
+  /// The subdirectories of one part held open too, where many files of it are to be read: shorter names are found sooner.
+  private let near: Near?
+
+  private final class Near: Sendable {
+    let part: UInt64
+    let mess: Descriptor
+    let info: Descriptor
+    let local: Descriptor
+    let remote: Descriptor
+
+    init(_ queue: OpenQueue, _ part: Int) throws(QueueError) {
+      self.part = UInt64(part)
+      mess = try queue.directory(.mess, part)
+      info = try queue.directory(.info, part)
+      local = try queue.directory(.local, part)
+      remote = try queue.directory(.remote, part)
+    }
+  }
 
   init(_ layout: QueueLayout) throws(QueueError) {
     let top: Descriptor
@@ -16,6 +34,29 @@ final class OpenQueue: Sendable {
     do { status = try top.status() } catch { throw QueueError(error) }
     self.top = top
     spread = Spread(layout)
+    near = nil
+  }
+
+  /// The same queue, quicker for the numbers of one split part.
+  init(_ queue: OpenQueue, near part: Int) throws(QueueError) {
+    spread = queue.spread
+    status = queue.status
+    do { top = try queue.top.open(".", .directory) } catch { throw QueueError(error) }
+    near = try Near(queue, part)
+  }
+
+  /// Where a file is: a directory and a name relative to it.
+  private func place(_ kind: QueueFile, _ id: UInt64) -> (directory: Int32, name: QueuePath) {
+    if let near, id % spread.split == near.part {
+      switch kind {
+      case .mess: return (near.mess.number, QueuePath(id))
+      case .info: return (near.info.number, QueuePath(id))
+      case .local: return (near.local.number, QueuePath(id))
+      case .remote: return (near.remote.number, QueuePath(id))
+      default: break
+      }
+    }
+    return (top.number, QueuePath(spread, kind, id))
   }
 
   /// A file opened for reading, or why not.
@@ -26,8 +67,9 @@ final class OpenQueue: Sendable {
   }
 
   func open(_ kind: QueueFile, _ id: UInt64) -> Opening {
-    let number = QueuePath(spread, kind, id).withCString {
-      openat(top.number, $0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    let (directory, name) = place(kind, id)
+    let number = name.withCString {
+      openat(directory, $0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     }
     if number >= 0 { return .file(number) }
     return errno == ENOENT ? .missing : .failed(errno)
@@ -36,36 +78,33 @@ final class OpenQueue: Sendable {
   /// What stat(2) says of a file, or nil when it is not there (or cannot be looked at).
   func status(_ kind: QueueFile, _ id: UInt64) -> stat? {
     var status = stat()
-    let result = QueuePath(spread, kind, id).withCString {
-      fstatat(top.number, $0, &status, AT_SYMLINK_NOFOLLOW)
-    }
+    let (directory, name) = place(kind, id)
+    let result = name.withCString { fstatat(directory, $0, &status, AT_SYMLINK_NOFOLLOW) }
     return result == 0 ? status : nil
   }
 
   /// What became of reading one file.
   enum Contents {
     /// Its bytes are in the buffer.
-    case read(stat)
+    case read
     case missing
     case failed(Int32)
   }
 
-  /// Reads a file, opened once. `EFBIG` where it has more than `limit` bytes and `isWhole` is asked for.
+  /// Reads a whole file, opened once; `EFBIG` where it has more than `limit` bytes.
+  /// - Parameter status: filled in when the caller needs it; one system call less when not.
   func read(
-    _ kind: QueueFile, _ id: UInt64, into buffer: inout ReadBuffer, limit: Int, isWhole: Bool = true
+    _ kind: QueueFile, _ id: UInt64, into buffer: inout ReadBuffer, limit: Int,
+    status: UnsafeMutablePointer<stat>? = nil
   ) -> Contents {
     switch open(kind, id) {
     case .missing: return .missing
     case .failed(let code): return .failed(code)
     case .file(let file):
       defer { close(file) }
-      var status = stat()
-      guard fstat(file, &status) == 0 else { return .failed(errno) }
-      guard status.st_mode & S_IFMT == S_IFREG else { return .failed(EISDIR) }
-      guard buffer.fill(from: file, limit: isWhole ? limit + 1 : limit) else {
-        return .failed(errno)
-      }
-      return isWhole && buffer.count > limit ? .failed(EFBIG) : .read(status)
+      if let status, fstat(file, status) != 0 { return .failed(errno) }
+      guard buffer.fill(from: file, limit: limit + 1) else { return .failed(errno) }
+      return buffer.count > limit ? .failed(EFBIG) : .read
     }
   }
 

@@ -61,6 +61,12 @@ struct QueuePath {
     put(id, &at)
   }
 
+  /// The name inside a split directory.
+  init(_ id: UInt64) {
+    var at = 0
+    put(id, &at)
+  }
+
   /// At most 20 digits each: 7 + 20 + 1 + 20 and the final NUL fit in 64.
   private mutating func put(_ number: UInt64, _ at: inout Int) {
     var digits = 1

@@ -45,8 +45,9 @@ public struct QueueScanner: Sendable {
     let doneOnly = Atomic<Int>(0)
     try TwoThreads.run(Int(queue.spread.split)) { part throws(QueueError) in
       var buffer = ReadBuffer()
+      let near = try OpenQueue(queue, near: part)
       for id in try queue.numbers(.info, part) where !inTodo.contains(id) {
-        let state = queue.channels(of: id, &buffer)
+        let state = near.channels(of: id, &buffer)
         if state.local != nil { local.add(1, ordering: .relaxed) }
         if state.remote != nil { remote.add(1, ordering: .relaxed) }
         if state.isDoneOnly { doneOnly.add(1, ordering: .relaxed) }
@@ -72,6 +73,7 @@ public struct QueueScanner: Sendable {
     let turn = Mutex(true)
     try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
+      let near = isTodo ? queue : try OpenQueue(queue, near: part)
       var buffer = ReadBuffer()
       var batch: [EntryReader.Outcome] = []
       func hand() -> Bool {
@@ -83,7 +85,7 @@ public struct QueueScanner: Sendable {
       }
       for id in isTodo ? todo : try queue.numbers(.info, part) {
         if !isTodo, inTodo.contains(id) { continue }
-        let outcome = queue.entry(id, &buffer).outcome
+        let outcome = near.entry(id, &buffer).outcome
         if outcome == .gone { continue }
         batch.append(outcome)
         if batch.count == 256, !hand() { return false }
@@ -104,8 +106,13 @@ public struct QueueScanner: Sendable {
       var buffer = ReadBuffer()
       var out: [UInt8] = []
       out.reserveCapacity(72 * 1024)
-      for id in try queue.numbers(.info, part) {
-        queue.qread(id, isBouncing: bouncing.contains(id), &buffer, to: &out)
+      let near = try OpenQueue(queue, near: part)
+      let numbers = try queue.numbers(.info, part)
+      // Most messages have recipients in one channel only: names cost less than openings that fail.
+      let local = Set(try queue.numbers(.local, part))
+      for id in numbers {
+        near.qread(
+          id, isLocal: local.contains(id), isBouncing: bouncing.contains(id), &buffer, to: &out)
         if out.count >= 64 * 1024 {
           guard
             turn.withLock({ wanted in
@@ -203,12 +210,14 @@ extension OpenQueue {
   }
 
   /// Appends what qmail-qread prints for a message; nothing when it has just gone.
+  /// - Parameter isLocal: it had a `local` file when the names were listed.
   func qread(
-    _ id: UInt64, isBouncing: Bool, _ buffer: inout ReadBuffer, to out: inout [UInt8]
+    _ id: UInt64, isLocal: Bool, isBouncing: Bool, _ buffer: inout ReadBuffer, to out: inout [UInt8]
   ) {
-    guard case .read(let info) = read(.info, id, into: &buffer, limit: Self.longestList) else {
-      return
-    }
+    var info = stat()
+    guard
+      case .read = read(.info, id, into: &buffer, limit: Self.longestList, status: &info)
+    else { return }
     guard let mess = status(.mess, id) else {
       if status(.info, id) != nil { QreadFormat.trouble(id, to: &out) }
       return
@@ -218,10 +227,16 @@ extension OpenQueue {
     QreadFormat.heading(
       EntryIdentity(id: id, birth: info.birth), size: Int64(mess.st_size),
       sender: bytes.extracting(min(1, end)..<end), isBouncing: isBouncing, to: &out)
-    for channel in Channel.allCases {
-      if case .read = read(channel.file, id, into: &buffer, limit: Self.longestList) {
-        QreadFormat.lines(buffer.filled.span, channel, to: &out)
-      }
+    var hasLocal = false
+    if isLocal, case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
+      hasLocal = true
+      QreadFormat.lines(buffer.filled.span, .local, to: &out)
+    }
+    if case .read = read(.remote, id, into: &buffer, limit: Self.longestList) {
+      QreadFormat.lines(buffer.filled.span, .remote, to: &out)
+    } else if !hasLocal, case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
+      // It was being taken in when the names were listed.
+      QreadFormat.lines(buffer.filled.span, .local, to: &out)
     }
   }
 }

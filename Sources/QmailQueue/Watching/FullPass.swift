@@ -123,7 +123,9 @@ extension QueueWatcher {
       else { continue }
       progress(slot, queue, bounceTouched: true)
     }
-    self.table.reserve(self.table.count + new.count)
+    // With some room for what comes next.
+    let wanted = self.table.count + new.count
+    self.table.reserve(wanted + wanted / 8)
     backlog = new
   }
 
@@ -134,6 +136,8 @@ extension QueueWatcher {
       let all = backlog
       backlog = []
       read(all, queue, isNew: false)
+      // A first pass over a large queue leaves much freed memory behind, which a daemon should give back.
+      if table.count > 10_000 { FreedMemory.giveBack() }
     } else {
       let some = Array(backlog.suffix(most))
       backlog.removeLast(some.count)

@@ -13,7 +13,7 @@ struct QueueEvents: ~Copyable {
     /// A byte of local or remote was written.
     static let channels = Touch(rawValue: 8)
     static let bounce = Touch(rawValue: 16)
-    /// An info file was moved in, as by queue repair tools.
+    /// An info file was written or moved in: nothing new where todo was seen, but queue repair tools do it too.
     static let restored = Touch(rawValue: 32)
   }
 
@@ -54,7 +54,7 @@ struct QueueEvents: ~Copyable {
     note = nil
     let names = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO
     let masks: [(QueueFile, Int32)] = [
-      (.todo, names | IN_CREATE), (.info, names), (.bounce, names | IN_MODIFY),
+      (.todo, names | IN_CREATE), (.info, names | IN_CLOSE_WRITE), (.bounce, names | IN_MODIFY),
       (.local, IN_MODIFY), (.remote, IN_MODIFY),
     ]
     for (kind, mask) in masks {
@@ -108,7 +108,7 @@ struct QueueEvents: ~Copyable {
       guard let id = UnsafeRawBufferPointer(rebasing: buffer[start..<end]).queueNumber else {
         continue
       }
-      let hasCome = mask & (IN_CREATE | IN_MOVED_TO) != 0
+      let hasCome = mask & (IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE) != 0
       switch kind {
       case .todo: body(id, hasCome ? .arrived : .leftTodo)
       case .info: body(id, hasCome ? .restored : .leftInfo)

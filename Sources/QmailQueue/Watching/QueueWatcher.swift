@@ -209,7 +209,7 @@ public final class QueueWatcher {
     let id = table.ids[slot]
     if table.states[slot].contains(.unprocessed) {
       // Until it is taken in, what happens in info and the channels means nothing (a restarted qmail-send makes them anew).
-      guard !touch.isDisjoint(with: [.leftTodo, .leftInfo, .restored]) else { return true }
+      guard !touch.isDisjoint(with: [.leftTodo, .leftInfo]) else { return true }
       guard let info = queue.status(.info, id) else {
         if queue.status(.todo, id) == nil { depart(slot) }
         return true

@@ -1,7 +1,7 @@
 import Mail
 
 /// A message handed to qmail-queue, with what is known of its way there.
-public struct Injection: Hashable, Sendable {
+public struct SimulatedInjection: Hashable, Sendable {
   public var sender: Address
   public var recipients: [Address]
   /// `.network` gets the Received line of qmail-smtpd below that of qmail-queue; a `.bounce`'s original is not written (it is in the
