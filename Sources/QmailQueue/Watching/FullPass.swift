@@ -127,6 +127,7 @@ extension QueueWatcher {
     let wanted = self.table.count + new.count
     self.table.reserve(wanted + wanted / 8)
     backlog = new
+    backlogWasLarge = new.count > 10_000
   }
 
   /// Reads messages that a pass has found, in its order.
@@ -137,7 +138,7 @@ extension QueueWatcher {
       backlog = []
       read(all, queue, isNew: false)
       // A first pass over a large queue leaves much freed memory behind, which a daemon should give back.
-      if table.count > 10_000 { FreedMemory.giveBack() }
+      if backlogWasLarge { FreedMemory.giveBack() }
     } else {
       let some = Array(backlog.suffix(most))
       backlog.removeLast(some.count)

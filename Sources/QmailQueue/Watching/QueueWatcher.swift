@@ -28,6 +28,7 @@ public final class QueueWatcher {
   var lastPass = Timestamp(nanoseconds: 0)
   /// Found by a pass and not read yet.
   var backlog: [UInt64] = []
+  var backlogWasLarge = false
   /// Found in todo by the last pass: the event of their arrival is no second arrival.
   var foundInTodo: Set<UInt64> = []
   /// Damage already told.
@@ -63,6 +64,12 @@ public final class QueueWatcher {
     let start = WallClock.monotonic()
     self.now = now
     let queue = try openQueue()
+    if !events.isComplete, events.number != nil {
+      // A directory that could not be watched may be there again.
+      events.watch(layout, queue.spread)
+      needsPass = true
+      mustCompareBirths = true
+    }
     takeEvents(queue)
     if events.hasOverflowed {
       needsPass = true
