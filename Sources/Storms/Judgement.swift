@@ -21,16 +21,16 @@ extension StormDetector {
   }
 
   private mutating func consider(_ key: Offender) {
-    guard let group = groups.group(key), group.window.sum.messages >= 8, now >= group.nextLook,
-      group.isBusy(settings)
+    guard groups.messages(key) >= min(8, Int32(clamping: settings.messages)),
+      let known = groups.group(key), now >= known.nextLook, known.isBusy(settings)
     else { return }
     let now = now
     groups.change(key) { group in
       group.window.advance(to: now)
       group.nextLook = now + .milliseconds(50)
-      if group.window.sum.failed * 5 >= (group.window.sum.failed + group.window.sum.delivered) * 2,
-        group.window.sum.failed >= 8
-      {
+      let failed = Int(group.window.sum.failed)
+      let delivered = Int(max(0, group.window.sum.delivered))
+      if failed >= 8 && failed * 5 >= (failed + delivered) * 2 {
         group.normal.taint()
       }
     }
@@ -70,7 +70,11 @@ extension StormDetector {
     let membership = Membership(kind: kind, offenders: offenders)
     let burst = burst(
       matching.filter { membership.includes(mail[$0].facts, isUnsolicited: true) })
-    guard burst.count >= min(5, settings.messages) else { return false }
+    // Whoever explains it must have sent enough alone: a busy office does not make its quiet member guilty.
+    let recipients = burst.reduce(0) { $0 + mail[$1].facts.remoteCount }
+    guard burst.count >= min(8, settings.messages),
+      burst.count >= settings.messages || recipients >= settings.recipients
+    else { return false }
     if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {
       widen(place, offenders, burst)
       return true
@@ -219,7 +223,7 @@ extension StormDetector {
     return true
   }
 
-  private func isActive(_ kind: StormKind) -> Bool { episodes.contains { $0.storm.kind == kind } }
+  func isActive(_ kind: StormKind) -> Bool { episodes.contains { $0.storm.kind == kind } }
 }
 
 // Storms that strangers make.
@@ -227,7 +231,7 @@ extension StormDetector {
   private mutating func considerStrangers() {
     notices.advance(to: now)
     bouncesOut.advance(to: now)
-    if notices.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .backscatterIn }) {
+    if notices.isStorm(settings), !isActive(.backscatterIn) {
       let sender = notices.steadySender(at: now)
       let normal = notices.normal.normal
       let count = Int(notices.count)
@@ -237,7 +241,7 @@ extension StormDetector {
         failed, notices.test)
       notices.restart(settings)
     }
-    if bouncesOut.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .bounceOut }) {
+    if bouncesOut.isStorm(settings), !isActive(.bounceOut) {
       let offenders = bouncesOut.offenders(at: now)
       var sender: Address?
       for case .sender(let address) in offenders { sender = address }

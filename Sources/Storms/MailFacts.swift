@@ -160,7 +160,7 @@ struct Membership: Sendable, Hashable {
     }
   }
 
-  /// Whether this message fits. Unsolicited is asked for notices only.
+  /// Whether this message fits. Unsolicited is asked for notices and for our own bounces only.
   ///
   /// A message known from the log only fits where nothing known speaks against it; it is judged again once it is seen.
   func includes(_ facts: MailFacts, isUnsolicited: Bool) -> Bool {
@@ -173,7 +173,9 @@ struct Membership: Sendable, Hashable {
       guard let sender else { return true }
       return sender == facts.sender || sender == facts.origin?.sender.lowercased
     case .bounceOut:
-      guard facts.traffic == .bounceOut, let origin = facts.origin else { return false }
+      guard facts.traffic == .bounceOut, isUnsolicited, let origin = facts.origin else {
+        return false
+      }
       if let sender, origin.sender.lowercased != sender { return false }
       guard !clients.isEmpty else { return true }
       guard case .network(let client, _, _) = origin.source else { return false }

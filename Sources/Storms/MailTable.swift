@@ -124,11 +124,8 @@ struct FailureBook: Sendable {
   func balance(_ key: Key) -> Balance? { young[key] ?? old[key] }
 
   mutating func update<R>(_ key: Key, _ change: (inout Balance) -> R) -> R {
-    if young[key] == nil {
-      if young.count >= Self.limit { (old, young) = (young, [:]) }
-      young[key] = old[key] ?? Balance()
-    }
-    return change(&young[key, default: Balance()])
+    if young.count >= Self.limit { (old, young) = (young, [:]) }
+    return change(&young[key, default: old[key] ?? Balance()])
   }
 }
 

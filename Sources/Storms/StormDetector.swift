@@ -10,9 +10,14 @@ import Mail
 /// a later message of its channel has finished (qmail-send starts first attempts in the order of birth, `pqchan` in qmail-send.c)
 /// was deferred.
 ///
-/// Memory is bounded whatever arrives: 65,536 messages, 11,520 groups, and fixed tables.
+/// Memory is bounded whatever arrives: 32,768 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
-  public var settings: DetectorSettings
+  public var settings: DetectorSettings {
+    didSet {
+      groups.settings = settings
+      stall.settings = settings
+    }
+  }
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
   public var localDomains: Set<Domain>
   /// Messages injected by these uids are ours (a release from quarantine): no evidence, in no storm.
@@ -21,10 +26,11 @@ public struct StormDetector: Sendable {
   var nextIncident: Int
   var now = Timestamp(nanoseconds: .min)
   var episodes: [Episode] = []
-  var mail = MailTable(capacity: 65_536)
+  var mail = MailTable(capacity: 32_768)
   var groups: GroupTable
   var book = FailureBook()
   var correspondence = Correspondence()
+  var acquaintances = Acquaintances()
   var notices: NoticeWatch
   var bouncesOut: BounceOutWatch
   var stall: StallWatch
@@ -113,8 +119,8 @@ extension StormDetector {
   private mutating func arrive(_ entry: Entry) {
     let id = entry.identity.id
     if let earlier = mail.current(id), !mail[earlier].isGone {
-      if mail[earlier].identity == entry.identity {
-        update(earlier, entry)
+      if isSame(mail[earlier], entry) {
+        if mail[earlier].processed == nil, !entry.isUnprocessed { process(entry.identity) }
         return
       }
       depart(id)
@@ -140,10 +146,12 @@ extension StormDetector {
     if entry.isBouncing { fail(serial, atLeast: 1) }
   }
 
-  /// The same entry seen again, now whole.
-  private mutating func update(_ serial: Int, _ entry: Entry) {
-    guard mail[serial].processed == nil, !entry.isUnprocessed else { return }
-    process(entry.identity)
+  /// The same entry seen again: with its birth, or whole now where it was in todo.
+  private func isSame(_ known: TrackedMessage, _ entry: Entry) -> Bool {
+    if known.identity == entry.identity { return true }
+    return known.processed == nil && !entry.isUnprocessed
+      && known.facts.sender == entry.sender.lowercased
+      && abs(known.identity.birth.seconds(since: entry.identity.birth)) <= 60
   }
 
   /// An entry the log had told of before it was seen: now its source and all its recipients are known.
@@ -232,8 +240,13 @@ extension StormDetector {
   }
 
   /// Whether none of those it goes to has mail out that it could answer.
+  /// Of our bounces: whether their original came from nobody whose mail has ever been wanted.
   func isUnsolicited(_ entry: Entry, _ facts: MailFacts) -> Bool {
-    facts.traffic == .notice && !entry.recipients.contains { correspondence.isAwaiting($0) }
+    switch facts.traffic {
+    case .notice: !entry.recipients.contains { correspondence.isAwaiting($0) }
+    case .bounceOut: !(facts.origin.map { acquaintances.include($0) } ?? false)
+    default: false
+    }
   }
 
   private mutating func process(_ identity: EntryIdentity) {
@@ -249,12 +262,12 @@ extension StormDetector {
     guard let serial = mail.current(progress.id), !mail[serial].isGone else { return }
     let message = mail[serial]
     let done = min(progress.doneLocal + progress.doneRemote, message.facts.recipients)
+    mail[serial].done = max(done, message.done)
+    guard !message.isDisregarded else { return }
     if done > message.done {
       if progress.doneLocal > 0 { noteFinished(.local, message) }
       if progress.doneRemote > 0 { noteFinished(.remote, message) }
     }
-    mail[serial].done = max(done, message.done)
-    guard !message.isDisregarded else { return }
     settleLingering(serial)
     guard !message.hasLog else { return }
     if let failed = progress.failed {
@@ -341,7 +354,7 @@ extension StormDetector {
   /// Our own bounce came: failures of its original, unless they were counted already.
   private mutating func bounced(_ serial: Int) {
     guard let origin = mail[serial].facts.origin else { return }
-    let count = max(1, origin.failedRecipients)
+    let count = min(max(1, origin.failedRecipients), 100_000)
     let traffic = mail[serial].facts.traffic
     var facts = MailFacts(origin: origin, traffic: .unclear)
     let key = FailureBook.Key(facts)
@@ -455,7 +468,7 @@ extension StormDetector {
     case .noticeBounced:
       notices.doubles.add(Tally(messages: 1), at: birth)
       isStrangerSuspect = true
-    case .bounceOut:
+    case .bounceOut where message.isUnsolicited:
       bouncesOut.window.add(tally, at: birth)
       if let origin = facts.origin {
         _ = bouncesOut.senders.add(origin.sender.lowercased, at: now, new: 0)
@@ -466,7 +479,7 @@ extension StormDetector {
         }
       }
       isStrangerSuspect = true
-    case .notice, .inbound, .bounceHome: break
+    case .notice, .inbound, .bounceHome, .bounceOut: break
     }
   }
 
@@ -531,7 +544,10 @@ extension StormDetector {
       notices.window.add(tally, at: now)
       notices.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
-    case .inbound where facts.client != nil && facts.user == nil:
+    case .inbound where facts.user == nil && facts.uid == nil:
+      // During a bounce-out even the spam that does arrive would make its senders look wanted.
+      if tally.delivered > 0, !isActive(.bounceOut) { acquaintances.delivered(facts) }
+      guard tally.delivered != 0 || facts.client != nil else { return }
       bouncesOut.window.add(Tally(delivered: tally.delivered), at: now)
       bouncesOut.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
