@@ -71,7 +71,7 @@ final class Workbench {
     body: String = "hello\n"
   ) throws -> EntryIdentity {
     let id = try sim.inject(
-      Injection(
+      SimulatedInjection(
         sender: Address(sender), recipients: recipients.map { Address($0) },
         source: .network(client: "198.18.0.9", helo: "x", user: "alice"),
         message: Array("Subject: spam\n\n\(body)".utf8)), at: now)
