@@ -252,6 +252,21 @@ import Testing
     #expect(try ledger.quarantineCounts() == [.intended: 2])
   }
 
+  @Test("a message that was never copied leaves no row behind, one that was is kept as abandoned")
+  func abandoned() throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database)
+    let identities = (1...3).map { EntryIdentity(id: $0, birth: .noon) }
+    try ledger.intendQuarantine(of: identities, incident: 1, expires: .noon, at: .noon)
+    let rows = try ledger.quarantine([.intended])
+    try ledger.recordCopied([rows[1], rows[2]], at: .noon)
+    let copied = try ledger.quarantine([.copied])
+    try ledger.recordMarked([copied[1]], at: .noon)
+    try ledger.abandon(rows, note: "left", at: .noon)
+    #expect(try ledger.quarantineCounts() == [.abandoned: 1, .marked: 1])
+    #expect(try ledger.quarantine(number: rows[1].id)?.note == "left")
+  }
+
   @Test("only messages out of the queue expire, and only when their time has run out")
   func expiry() throws {
     let workshop = Workshop()
