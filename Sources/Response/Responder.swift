@@ -177,6 +177,8 @@ public final class Responder {
       told.succeeded(action, value)
     } catch {
       if case .stopped = error { return }
+      // Its directory may have been replaced or mounted anew: open it afresh next time.
+      store = nil
       fail(action, value, error, &outcomes)
     }
   }
