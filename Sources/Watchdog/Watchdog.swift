@@ -303,7 +303,9 @@ public actor Watchdog {
       for text in found.notes { note(text, at: now) }
       for damage in found.damaged { tell(degraded("message \(damage.id): \(damage.why)", at: now)) }
       var events: [StormEvent] = []
-      for observation in found.observations where try !isReleased(observation) {
+      let released =
+        found.observations.isEmpty ? [] : try ledger.releasePIDs(since: now - .seconds(86_400))
+      for observation in found.observations where !isReleased(observation, released) {
         events += detector.observe(observation)
       }
       look.new = found.statistics.new
@@ -321,11 +323,11 @@ public actor Watchdog {
   }
 
   /// What a release put back is our own doing and no evidence: its qmail-queue is in the ledger.
-  private func isReleased(_ observation: Observation) throws(LedgerError) -> Bool {
-    guard case .arrival(let entry) = observation.event, case .uid = entry.source,
-      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) })
+  private func isReleased(_ observation: Observation, _ pids: Set<Int32>) -> Bool {
+    guard !pids.isEmpty, case .arrival(let entry) = observation.event, case .uid = entry.source,
+      observation.time.seconds(since: entry.identity.birth) < 86_400
     else { return false }
-    return try ledger.wasReleased(pid: pid, before: observation.time)
+    return entry.queuedBy.flatMap { Int32(exactly: $0) }.map(pids.contains) ?? false
   }
 
   private func see(_ observation: Observation) {
