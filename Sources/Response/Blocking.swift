@@ -87,9 +87,10 @@ extension Responder {
     let rows = try attempt { try ledger.blocks([.intended, .active, .leaving]) }
     let isDue = rows.contains { $0.state != .active || $0.expires <= now }
     if !isDue, let tended, tended == (try? FileStatus.of(badmailfrom.path)) { return }
+    try withHands { () throws(Trouble) in try reconcile(now, &outcomes) }
+  }
 
-    let lock = try hands()
-    defer { _ = consume lock }
+  private func reconcile(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     try expire(now)
     let contents = try attempt { try badmailfrom.contents() }
     let present = Set(contents.ownLines.map(\.sender))
@@ -105,7 +106,7 @@ extension Responder {
       let lines = standing.map { block in
         OwnLine(
           sender: block.entry, until: block.expires, incident: block.incident,
-          reason: block.reason)
+          reason: block.incident == nil ? block.reason : "")
       }
       try attempt { try badmailfrom.replace(ownLines: lines) }
     }

@@ -64,6 +64,7 @@ enum Trouble: Error {
 }
 
 /// Runs `body`, and makes what it throws one type.
+@discardableResult
 func attempt<T>(_ body: () throws -> T) throws(Trouble) -> T {
   do { return try body() } catch { throw Trouble(error) }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import Mail
 import Storms
 import Systemd
@@ -56,11 +57,17 @@ public protocol EventSink: Sendable {
   func take(_ event: Event)
 }
 
-/// The systemd journal. Where there is none, events are only on the other sinks.
+/// The systemd journal; where that cannot take an event, standard error.
 public struct JournalSink: EventSink {
   public init() {}
 
   public func take(_ event: Event) {
-    try? Journal.send(event.id, event.message, priority: event.priority, event.fields)
+    do {
+      try Journal.send(event.id, event.message, priority: event.priority, event.fields)
+    } catch {
+      guard Journal.holdsStandardError else { return }
+      let line = Array("\(event.id.rawValue): \(event.message) (\(error))\n".utf8)
+      _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    }
   }
 }

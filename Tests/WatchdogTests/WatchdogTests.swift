@@ -1,1 +1,217 @@
+import Files
+import Foundation
+import Glibc
+import Ledger
+import Mail
+import Policy
+import QmailQueue
+import QmailSimulator
+import Response
+import Storms
+import Synchronization
+import Systemd
 import Testing
+
+@testable import Watchdog
+
+@Suite(.serialized) struct WatchdogTests {
+  /// Ordinary mail, and alice's account hijacked from second 1 on.
+  private static let flood =
+    Traffic(.ordinary, messages: 20, perSecond: 6, seed: 3)
+    + Traffic(.hijackedAccount, messages: 120, perSecond: 60, start: .seconds(1), seed: 4)
+
+  private func run<T>(
+    _ watched: WatchedQmail, _ traffic: Traffic, _ body: (TrafficDriver) async throws -> T
+  ) async throws -> T {
+    let qmail = try SimulatedQmail.create(at: watched.qmail)
+    let driver = TrafficDriver(qmail, traffic: traffic, clock: WallClock.now)
+    let driving = Task { try await driver.run() }
+    do {
+      let result = try await body(driver)
+      driving.cancel()
+      _ = try await driving.value
+      return result
+    } catch {
+      driving.cancel()
+      throw error
+    }
+  }
+
+  @Test("enforce: a hijacked account is blocked, its waiting mail set aside, nobody else's touched")
+  func enforce() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    try await run(watched, Self.flood) { driver in
+      let watchdog = try watched.watchdog(.brisk)
+      watchdog.start {}
+      let acted = await watched.wait(10) {
+        !watched.witness.events(.quarantined).isEmpty
+          && !watched.witness.events(.blockAdded).isEmpty
+      }
+      #expect(acted, "\(watched.witness.events.map(\.message))")
+      let isSettled = await watched.wait(10) {
+        let status = await watchdog.status()
+        return status.quarantined > 0 && status.quarantinePending == 0
+      }
+      #expect(isSettled)
+      let storms = watched.witness.events(.stormBegan)
+      #expect(storms.count == 1)
+      #expect(storms.first?.fields.contains(JournalField(.offender, "alice@mx.test")) == true)
+      #expect(watched.badmailfrom.contains("\nalice@mx.test\n"))
+      #expect(await driver.report.refused > 0)
+      let kept = try watched.ledger().quarantine([.marked, .gone], after: 0, limit: 1000)
+      #expect(!kept.isEmpty)
+      #expect(kept.allSatisfy { $0.facts.sender == Address("alice@mx.test") })
+      await watchdog.stop()
+    }
+    // What is still pending in the queue is nobody's of the storm.
+    let layout = try QueueLayout.read(qmail: watched.qmail)
+    let pending = Witnessed<Address>()
+    try QueueScanner(layout: layout).forEachEntry { outcomes in
+      for case .entry(let entry) in outcomes where entry.pendingCount > 0 {
+        pending.add(entry.sender)
+      }
+      return true
+    }
+    #expect(!pending.values.contains(Address("alice@mx.test")))
+  }
+
+  @Test("observe: everything is said and nothing is done")
+  func observe() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    var policy = Policy.brisk
+    policy.mode = .observe
+    try await run(watched, Self.flood) { _ in
+      let watchdog = try watched.watchdog(policy)
+      watchdog.start {}
+      let said = await watched.wait(10) {
+        !watched.witness.events(.blockHeld).isEmpty
+          && !watched.witness.events(.quarantineHeld).isEmpty
+      }
+      #expect(said, "\(watched.witness.events.map(\.message))")
+      #expect(watched.witness.events(.stormBegan).count == 1)
+      #expect(watched.witness.events(.quarantineHeld).count == 1)
+      #expect(watched.badmailfrom == "")
+      #expect(try watched.ledger().quarantineCounts().isEmpty)
+      await watchdog.stop()
+    }
+  }
+
+  @Test("a storm that goes on over a restart stays the same incident")
+  func restart() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    var policy = Policy.brisk
+    policy.blocking.isEnabled = false
+    try await run(watched, Self.flood) { _ in
+      let first = try watched.watchdog(policy)
+      first.start {}
+      #expect(await watched.wait(10) { !watched.witness.events(.stormBegan).isEmpty })
+      await first.stop()
+    }
+    let report = try watched.watchdog(policy).runOnce()
+    #expect(report.storms.map(\.incident) == [1])
+    #expect(watched.witness.events(.stormBegan).count == 1)
+  }
+
+  @Test("a policy that cannot be used is refused on reload, a good one comes into force")
+  func reload() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    let path = "\(watched.path)/policy.yaml"
+    try Replacement.write(Array("mode: enforce\nmoed: x\n".utf8), to: path, mode: 0o600)
+    let watchdog = try watched.watchdog(Policy(), policyPath: path)
+    watchdog.start {}
+    #expect(await watched.wait(5) { !watched.witness.events(.started).isEmpty })
+    await watchdog.reload()
+    #expect(await watchdog.status().mode == "observe")
+    #expect(watched.witness.events(.policyRefused).first?.message.contains("moed") == true)
+    try Replacement.write(Array("mode: enforce\n".utf8), to: path, mode: 0o600)
+    await watchdog.reload()
+    #expect(await watchdog.status().mode == "enforce")
+    #expect(watched.witness.events(.policyReloaded).count == 1)
+    await watchdog.stop()
+  }
+
+  @Test("a queue that goes away is told of once, and watched again when it is back")
+  func blindness() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    let watchdog = try watched.watchdog(.brisk)
+    watchdog.start {}
+    #expect(await watched.wait(5) { !watched.witness.events(.started).isEmpty })
+    try #require(rename("\(watched.qmail)/queue", "\(watched.qmail)/away") == 0)
+    #expect(await watched.wait(5) { !watched.witness.events(.queueUnreadable).isEmpty })
+    #expect(await watchdog.status().line.contains("Cannot watch"))
+    try await Task.sleep(for: .milliseconds(700))
+    #expect(watched.witness.events(.queueUnreadable).count == 1)
+    try #require(rename("\(watched.qmail)/away", "\(watched.qmail)/queue") == 0)
+    #expect(await watched.wait(5) { !watched.witness.events(.queueReadable).isEmpty })
+    #expect(await watchdog.status().trouble == nil)
+    await watchdog.stop()
+  }
+
+  @Test("a second watchdog with the same state directory is refused")
+  func twoAtOnce() throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    let first = try watched.watchdog(Policy())
+    #expect(throws: Watchdog.AlreadyRunning.self) { try watched.watchdog(Policy()) }
+    withExtendedLifetime(first) {}
+  }
+
+  @Test("no queue is an error at the start, with the place in it")
+  func noQueue() throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    let error = #expect(throws: QueueError.self) { try watched.watchdog(Policy()) }
+    #expect(error?.description.contains(watched.qmail) == true)
+  }
+
+  @Test("the status report comes back as it was written, and its line names counts and storms")
+  func statusReport() throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    var report = try watched.watchdog(Policy()).runOnce()
+    report.storms = [
+      StatusReport.OpenStorm(
+        incident: 3, kind: "relay-sender", began: 1, messages: 40, reason: "\u{1B}[2J\"\n")
+    ]
+    try report.write(state: watched.state)
+    #expect(try StatusReport.read(state: watched.state) == report)
+    #expect(
+      report.line
+        == "observe: 0 messages, 0 unprocessed, 0 bouncing; qmail-send is not running; storm #3 relay-sender, 40 messages"
+    )
+  }
+
+  @Test("an event's JSON is one line whatever bytes an offender has")
+  func hostileJSON() throws {
+    let event = Event(
+      .stormBegan, at: Timestamp(seconds: 1.5), .alert, "x",
+      [
+        JournalField(.incident, 7),
+        JournalField(.offender, bytes: Array("a\nPRIORITY=0\u{1B}\"@b".utf8) + [0xFF, 0x00]),
+        JournalField(.victim, "one"), JournalField(.victim, "two"),
+      ])
+    let text = event.json.text
+    #expect(!text.contains("\n") && !text.contains("\u{1B}"))
+    let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+    #expect(object?["incident"] as? Int == 7)
+    #expect(object?["t"] as? Double == 1.5)
+    #expect(object?["victim"] as? [String] == ["one", "two"])
+    #expect((object?["offender"] as? String)?.hasPrefix("a\nPRIORITY=0\u{1B}\"@b") == true)
+  }
+}
+
+/// Values collected from several threads.
+private final class Witnessed<Value: Sendable>: Sendable {
+  private let kept = Mutex<[Value]>([])
+  func add(_ value: Value) { kept.withLock { $0.append(value) } }
+  var values: [Value] { kept.withLock { $0 } }
+}

@@ -1,0 +1,102 @@
+import Files
+import Ledger
+import Mail
+import QmailQueue
+
+/// Marked entries until qmail-send has removed them, and copies whose time has run out.
+extension Responder {
+  /// Looks at those first that a delivery in flight may leave a bounce for, then at `limit` of the others in turn.
+  func watch(limit: Int, _ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
+    var rows = try attempt { try ledger.departing(inDoubtOnly: true, limit: Self.batch) }
+    let urgent = Set(rows.map(\.id))
+    var others = try attempt {
+      try ledger.departing(after: cursors.watching, limit: limit)
+    }
+    if others.isEmpty, cursors.watching > 0 {
+      others = try attempt { try ledger.departing(limit: limit) }
+    }
+    cursors.watching = others.count == limit ? others.last?.id ?? 0 : 0
+    rows += others.filter { !urgent.contains($0.id) }
+    if rows.isEmpty { return }
+
+    let store = try quarantine()
+    var gone: [QuarantineRecord] = []
+    for record in rows {
+      let value = "\(record.identity.id)"
+      let entry = DepartingEntry(record.identity, sender: record.facts.sender, in: layout)
+      do throws(RetirementRefusal) {
+        try entry.sweepBounce(into: store)
+        switch try entry.state() {
+        case .gone: gone.append(record)
+        case .leaving: break
+        case .marksLost: try restoreMarks(record, store)
+        }
+      } catch {
+        fail("watch", value, .refusal(error), incident: record.incident, &outcomes)
+      }
+    }
+    if gone.isEmpty { return }
+    try attempt { try ledger.recordGone(gone, at: now) }
+    try step(.goneRecorded)
+    for var record in gone {
+      record.gone = now
+      if record.state == .marked { record.state = .gone }
+      outcomes.append(.gone(record))
+      // Released while its old entry was still departing: nobody needs the copy any more.
+      if record.state.isFinal { try attempt { try store.delete(record.identity) } }
+    }
+  }
+
+  /// The machine went down before the marks reached the disk: mark again.
+  private func restoreMarks(_ record: QuarantineRecord, _ store: QuarantineStore)
+    throws(RetirementRefusal)
+  {
+    guard let look = try? settledLook() else { return }
+    _ = try Recovery.finish(record.identity, in: layout, store: store, look: look)
+  }
+
+  /// Deletes copies whose time has run out, at most 256 a call; once a day also forgets what ended over a year ago.
+  public func expireQuarantine(at now: Timestamp) -> [Outcome] {
+    var outcomes: [Outcome] = []
+    forgetTheOld(now, &outcomes)
+    working("expire", "quarantined messages", &outcomes) { outcomes throws(Trouble) in
+      let due = try attempt { try ledger.expiredQuarantine(at: now, limit: 256) }
+      if due.isEmpty { return }
+      try withHands { () throws(Trouble) in
+        let store = try quarantine()
+        try attempt { try ledger.move(due, to: .expiring, at: now) }
+        try step(.expiryIntended)
+        try deleteExpiring(store, now, &outcomes)
+      }
+    }
+    return outcomes
+  }
+
+  func deleteExpiring(
+    _ store: QuarantineStore, _ now: Timestamp, _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
+    let rows = try attempt { try ledger.quarantine([.expiring]) }
+    if rows.isEmpty { return }
+    var history = History(now)
+    for record in rows {
+      try attempt { try store.delete(record.identity) }
+      try step(.copyDeleted)
+      history.add("expire", incident: record.incident, .done)
+    }
+    try attempt { try ledger.move(rows, to: .expired, at: now) }
+    for var record in rows {
+      record.state = .expired
+      record.closed = now
+      outcomes.append(.expired(record))
+    }
+    try attempt { try ledger.record(history.actions) }
+  }
+
+  func forgetTheOld(_ now: Timestamp, _ outcomes: inout [Outcome]) {
+    if let last = lastForgot, now < last + .seconds(86_400), now >= last { return }
+    lastForgot = now
+    working("clear", ledger.path, &outcomes) { _ throws(Trouble) in
+      try attempt { try ledger.forget(before: now - .seconds(400 * 86_400)) }
+    }
+  }
+}

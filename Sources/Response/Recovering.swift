@@ -1,0 +1,96 @@
+import Files
+import Ledger
+import Mail
+import Policy
+import QmailQueue
+
+/// The start after a stop of any kind: ledger, quarantine directory, badmailfrom and queue are brought into line.
+extension Responder {
+  /// At start: finishes or reports whatever a killed process left half done. Rows that wait for a delivery to end are finished by later
+  /// ticks.
+  public func recover(at now: Timestamp) -> [Outcome] {
+    var outcomes: [Outcome] = []
+    tended = nil
+    outcomes += tendBlocks(at: now)
+    forgetTheOld(now, &outcomes)
+    working("recover", places.quarantine, &outcomes) { outcomes throws(Trouble) in
+      let rows = try attempt {
+        try ledger.quarantine(
+          Set(QuarantineRecord.State.allCases.filter { !$0.isFinal }))
+      }
+      if rows.isEmpty, !Self.exists(places.quarantine) { return }
+      try withHands { () throws(Trouble) in
+        let store = try quarantine()
+        try matchStore(store, rows, now, &outcomes)
+        try deleteExpiring(store, now, &outcomes)
+        try resolveReleases(now, &outcomes)
+        try finishCopied(now, &outcomes)
+      }
+    }
+    return outcomes
+  }
+
+  private static func exists(_ path: String) -> Bool { (try? FileStatus.of(path)) != nil }
+
+  /// Copies without rows, rows without copies.
+  private func matchStore(
+    _ store: QuarantineStore, _ rows: [QuarantineRecord], _ now: Timestamp,
+    _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
+    let contents = try attempt { try store.contents() }
+    let open = Dictionary(rows.map { ($0.identity, $0) }) { first, _ in first }
+    let held = Set(contents.messages)
+    let look = try settledLook()
+    for identity in contents.messages + contents.partial {
+      if let record = open[identity] {
+        // Copied by a process that was killed before it could say so.
+        if record.state == .intended { try finish(record, store, look, now, &outcomes) }
+        continue
+      }
+      if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
+        if !closed.isDeparting { try attempt { try store.delete(identity) } }
+      } else if held.contains(identity) {
+        try adopt(identity, store, now)
+      } else {
+        do throws(RetirementRefusal) {
+          _ = try Recovery.finish(identity, in: layout, store: store, look: look)
+        } catch { throw .refusal(error) }
+      }
+    }
+    for record in rows {
+      switch record.state {
+      case .marked, .gone, .releaseInDoubt, .releasing:
+        guard !held.contains(record.identity) else { continue }
+        fail(
+          "find", "\(record.identity.id)",
+          .other(
+            "its copy is not in \(places.quarantine) any more; restore that directory from a backup"
+          ),
+          incident: record.incident, &outcomes)
+      default: continue
+      }
+    }
+  }
+
+  /// The ledger was lost and begun anew, or restored from an older day: the copy speaks for itself.
+  private func adopt(_ identity: EntryIdentity, _ store: QuarantineStore, _ now: Timestamp)
+    throws(Trouble)
+  {
+    let message = try attempt { try store.read(identity) }
+    var facts = QuarantineRecord.Facts()
+    facts.sender = message.sender
+    facts.size = message.size
+    facts.recipients = message.recipients.count
+    facts.inDoubt = message.count(.inDoubt)
+    if let bytes = try? store.message(identity).read(limit: 32_768) {
+      let head = MessageHead(bytes.span)
+      facts.subject = head.subject
+      facts.source = SourceSummary(head.source)
+    }
+    try attempt {
+      try ledger.adopt(
+        identity, facts, copied: message.taken, expires: now + policy.quarantine.keep, at: now,
+        note: "found in the quarantine directory")
+    }
+  }
+}

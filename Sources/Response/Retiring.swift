@@ -1,0 +1,348 @@
+import Files
+import Ledger
+import Mail
+import Policy
+import QmailQueue
+
+/// Setting messages aside: batches through the steps in the one order that is safe. Each step's rows are committed before the next
+/// step touches anything; see ``QuarantineRecord/State`` for what each state promises.
+extension Responder {
+  /// Messages of one batch. Each holds up to four descriptors while it is open, and the usual limit is 1024.
+  static let batch = 128
+  /// Departing entries looked at in one tick.
+  static let watched = 1024
+
+  /// A bounded piece of work on the quarantine (at most 128 messages copied and marked, 1024 watched): watches marked entries, sweeping
+  /// their bounces; finishes what was left half done; copies and marks a batch. Call it at every poll, and again soon while
+  /// ``QuarantineProgress/hasMore``.
+  public func quarantineTick(at now: Timestamp) -> QuarantineProgress {
+    var progress = QuarantineProgress()
+    working("set aside", "messages", &progress.outcomes) { outcomes throws(Trouble) in
+      try writeIntents(&outcomes, now)
+      let (waiting, leaving) = try unfinished()
+      if waiting + leaving > 0 {
+        try withHands { () throws(Trouble) in
+          try resolveReleases(now, &outcomes)
+          // While a storm is being set aside, its backlog comes first.
+          try watch(limit: waiting > 0 ? Self.batch : Self.watched, now, &outcomes)
+          try finishCopied(now, &outcomes)
+          let moved = try retireBatch(now, &outcomes)
+          progress.hasMore = moved == Self.batch
+        }
+      }
+      (progress.waiting, progress.leaving) = try unfinished()
+    }
+    return progress
+  }
+
+  private func unfinished() throws(Trouble) -> (waiting: Int, leaving: Int) {
+    let waiting = try attempt { try ledger.waitingCount() }
+    return (waiting, try attempt { try ledger.departingCount() })
+  }
+
+  /// A message on its way through a batch. A class, because an array cannot hold what cannot be copied.
+  private final class Passage {
+    var record: QuarantineRecord
+    var retirement: Retirement?
+
+    init(_ record: QuarantineRecord, _ retirement: consuming Retirement) {
+      self.record = record
+      self.retirement = consume retirement
+    }
+  }
+
+  /// - Returns: how many rows were dealt with (not postponed).
+  private func retireBatch(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Int {
+    let rows = try nextIntended()
+    if rows.isEmpty { return 0 }
+    try checkRoom()
+    let store = try quarantine()
+    let boot = Recovery.bootID()
+    var look = try settledLook()
+    var dealt = 0
+
+    // Copies. The queue is only read.
+    var passages: [Passage] = []
+    var left: [(why: String, records: [QuarantineRecord])] = []
+    for var record in rows {
+      switch opening(&record, look) {
+      case .abandon(let why):
+        if left.last?.why == why {
+          left[left.count - 1].records.append(record)
+        } else {
+          left.append((why, [record]))
+        }
+      case .postpone: break
+      case .failed(let trouble):
+        fail("set aside", "\(record.identity.id)", trouble, incident: record.incident, &outcomes)
+      case .open(var retirement):
+        do throws(QuarantineError) {
+          try retirement.copy(into: store, at: now, boot: boot)
+        } catch {
+          guard error.kind == .exists else { throw .store(error) }
+          // A copy without its row: left by a process that was killed. Nothing was marked, or recovery will see it.
+          try finish(record, store, look, now, &outcomes)
+          continue
+        }
+        passages.append(Passage(record, retirement))
+        try step(.copied)
+      }
+    }
+    for (why, records) in left {
+      try abandon(records, why: why, now, &outcomes)
+      dealt += records.count
+    }
+    if passages.isEmpty { return dealt }
+    try attempt { try store.syncBatch() }
+    try step(.copiesFlushed)
+    try attempt { try ledger.recordCopied(passages.map(\.record), at: now) }
+    for passage in passages { passage.record.state = .copied }
+    try step(.copiesRecorded)
+
+    // Bounces out of qmail-send's sight, for good before the first mark.
+    for passage in passages {
+      do throws(RetirementRefusal) {
+        try passage.retirement?.moveBounceAside(into: store)
+      } catch {
+        dealt += try giveUp(passage, because: error, store, now, &outcomes)
+      }
+      try step(.bounceAside)
+    }
+    try attempt { try store.syncBatch() }
+    try step(.bouncesFlushed)
+
+    // Who is being delivered to right now is not known to be pending: leave it for a later tick.
+    look = try settledLook()
+    for passage in passages where passage.retirement?.isBusy(look) == true {
+      try postpone(passage, store, now)
+    }
+    for passage in passages where passage.retirement != nil {
+      do throws(RetirementRefusal) { _ = try passage.retirement?.mark() } catch {
+        dealt += try giveUp(passage, because: error, store, now, &outcomes)
+      }
+      try step(.marked)
+    }
+
+    // Deliveries that began between the look and the marks: their recipients are in doubt.
+    look = try settledLook()
+    var done: [QuarantineRecord] = []
+    for passage in passages where passage.retirement != nil {
+      do throws(RetirementRefusal) { try passage.retirement?.noteDeliveries(look) } catch {
+        dealt += try giveUp(passage, because: error, store, now, &outcomes)
+        continue
+      }
+      let states = passage.retirement?.recipients.map(\.state) ?? []
+      passage.record.facts.inDoubt = states.count { $0 == .inDoubt }
+      passage.record.facts.recipients = states.count { $0 == .marked || $0 == .inDoubt }
+      if passage.record.facts.recipients == 0 {
+        dealt += try giveUp(passage, because: .alreadyDone, store, now, &outcomes)
+      } else {
+        done.append(passage.record)
+      }
+    }
+    try step(.deliveriesNoted)
+    try attempt { try ledger.recordMarked(done, at: now) }
+    try step(.marksRecorded)
+    try tell(done, now, &outcomes)
+    return dealt + done.count
+  }
+
+  // MARK: The parts
+
+  /// The next batch of chosen messages; goes round, so that postponed ones do not keep the others waiting.
+  private func nextIntended() throws(Trouble) -> [QuarantineRecord] {
+    var rows = try attempt {
+      try ledger.quarantine([.intended], after: cursors.retiring, limit: Self.batch)
+    }
+    if rows.isEmpty, cursors.retiring > 0 {
+      cursors.retiring = 0
+      rows = try attempt { try ledger.quarantine([.intended], limit: Self.batch) }
+    }
+    cursors.retiring = rows.last?.id ?? 0
+    return rows
+  }
+
+  /// The floors hold here too: a storm's intents may be many more than there is room for.
+  private func checkRoom() throws(Trouble) {
+    let free: (space: Double, inodes: Double)
+    do throws(FileError) { free = try Folder.free(places.state) } catch { throw .file(error) }
+    if free.space < policy.quarantine.minimumFreeSpace {
+      throw .other(
+        "\(places.state): too little of the disk is free (quarantine: minimum-free-space); free some"
+      )
+    }
+    if free.inodes < policy.quarantine.minimumFreeInodes {
+      throw .other(
+        "\(places.state): too few inodes are free (quarantine: minimum-free-inodes); free some")
+    }
+  }
+
+  private enum Opening: ~Copyable {
+    case open(Retirement)
+    case abandon(why: String)
+    case postpone
+    case failed(Trouble)
+  }
+
+  /// Reads the entry once more and opens it: whatever happened since it was chosen.
+  private func opening(_ record: inout QuarantineRecord, _ look: DeliveriesInFlight) -> Opening {
+    if record.incident != nil, policy.mode == .observe {
+      return .abandon(why: "the policy was changed to observe mode before it was set aside")
+    }
+    let id = record.identity.id
+    let entry: Entry
+    switch EntryReader(layout: layout).read(id) {
+    case .gone: return .abandon(why: "it left the queue before it was set aside")
+    case .damaged(_, let why): return .abandon(why: why)
+    case .entry(let found): entry = found
+    }
+    if entry.isUnprocessed { return .postpone }
+    guard entry.identity == record.identity else {
+      return .abandon(why: "it left the queue before it was set aside, and its number was reused")
+    }
+    if let name = Protected.mail(entry, policy.protect), record.incident != nil {
+      return .abandon(why: "\(name) is on the protect list")
+    }
+    if case .uid = entry.source, let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) }),
+      record.incident != nil
+    {
+      do throws(LedgerError) {
+        if try ledger.wasReleased(pid: pid, before: entry.identity.birth) {
+          return .abandon(why: "it was released from quarantine, and is not set aside again")
+        }
+      } catch { return .failed(.ledger(error)) }
+    }
+    record.facts = QuarantineRecord.Facts(entry)
+    do throws(RetirementRefusal) {
+      let retirement = try Retirement.open(record.identity, sender: entry.sender, in: layout)
+      return retirement.isBusy(look) ? .postpone : .open(retirement)
+    } catch {
+      switch error {
+      case .gone, .notTheSame, .alreadyDone, .damaged: return .abandon(why: "\(error)")
+      case .unprocessed: return .postpone
+      case .file, .store: return .failed(.refusal(error))
+      }
+    }
+  }
+
+  /// Back to `intended`: the queue as it was, the copy gone.
+  private func postpone(_ passage: Passage, _ store: QuarantineStore, _ now: Timestamp)
+    throws(Trouble)
+  {
+    try cancel(passage, store)
+    try attempt { try ledger.move([passage.record], to: .intended, at: now) }
+  }
+
+  /// A step refused. Before the first mark the message is left in the queue; after it, the row stays `copied` and ``finishCopied(_:_:)``
+  /// carries it forward.
+  /// - Returns: 1 when the row is dealt with for good.
+  private func giveUp(
+    _ passage: Passage, because refusal: RetirementRefusal, _ store: QuarantineStore,
+    _ now: Timestamp, _ outcomes: inout [Outcome]
+  ) throws(Trouble) -> Int {
+    switch refusal {
+    case .gone, .notTheSame, .alreadyDone:
+      try cancel(passage, store)
+      try abandon([passage.record], why: "\(refusal)", now, &outcomes)
+      return 1
+    case .unprocessed:
+      try postpone(passage, store, now)
+      return 0
+    case .damaged, .file, .store:
+      passage.retirement = nil
+      fail(
+        "set aside", "\(passage.record.identity.id)", .refusal(refusal),
+        incident: passage.record.incident, &outcomes)
+      return 0
+    }
+  }
+
+  private func cancel(_ passage: Passage, _ store: QuarantineStore) throws(Trouble) {
+    guard let retirement = passage.retirement.take() else { return }
+    do throws(RetirementRefusal) { try retirement.cancel(from: store) } catch {
+      throw .refusal(error)
+    }
+  }
+
+  func abandon(
+    _ records: [QuarantineRecord], why: String, _ now: Timestamp, _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
+    try attempt { try ledger.abandon(records, note: why, at: now) }
+    var history = History(now)
+    for var record in records {
+      record.state = .abandoned
+      record.note = why
+      outcomes.append(.abandoned(record))
+      history.add("quarantine", incident: record.incident, .held, why: why)
+    }
+    try attempt { try ledger.record(history.actions) }
+  }
+
+  private func tell(
+    _ records: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
+    var history = History(now)
+    for var record in records {
+      record.state = .marked
+      record.marked = now
+      outcomes.append(.quarantined(record))
+      history.add("quarantine", incident: record.incident, .done)
+    }
+    try attempt { try ledger.record(history.actions) }
+  }
+
+  // MARK: What was left half done
+
+  /// Rows `copied` that are in nobody's hands: a process was killed, or a step failed. Nothing was marked, or the marks are finished.
+  func finishCopied(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
+    var rows = try attempt {
+      try ledger.quarantine([.copied], after: cursors.finishing, limit: Self.batch)
+    }
+    if rows.isEmpty, cursors.finishing > 0 {
+      cursors.finishing = 0
+      rows = try attempt { try ledger.quarantine([.copied], limit: Self.batch) }
+    }
+    cursors.finishing = rows.last?.id ?? 0
+    if rows.isEmpty { return }
+    let store = try quarantine()
+    let look = try settledLook()
+    for record in rows { try finish(record, store, look, now, &outcomes) }
+  }
+
+  /// Carries one half-done message to `marked`, or back to `intended`, or out.
+  func finish(
+    _ record: QuarantineRecord, _ store: QuarantineStore, _ look: DeliveriesInFlight,
+    _ now: Timestamp, _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
+    let outcome: Recovery.Outcome
+    do throws(RetirementRefusal) {
+      outcome = try Recovery.finish(record.identity, in: layout, store: store, look: look)
+    } catch {
+      fail(
+        "set aside", "\(record.identity.id)", .refusal(error), incident: record.incident,
+        &outcomes)
+      return
+    }
+    switch outcome {
+    case .postponed: return
+    case .abandoned:
+      if record.state == .copied {
+        try attempt { try ledger.move([record], to: .intended, at: now) }
+      }
+    case .finishedByQmail:
+      try abandon([record], why: "qmail finished it before it was set aside", now, &outcomes)
+    case .quarantined:
+      var record = record
+      let message = try attempt { try store.read(record.identity) }
+      record.facts.inDoubt = message.count(.inDoubt)
+      record.facts.recipients = message.count(.marked) + message.count(.inDoubt)
+      if record.state == .intended {
+        record.facts.sender = message.sender
+        record.facts.size = message.size
+        try attempt { try ledger.recordCopied([record], at: now) }
+      }
+      try attempt { try ledger.recordMarked([record], at: now) }
+      try tell([record], now, &outcomes)
+    }
+  }
+}

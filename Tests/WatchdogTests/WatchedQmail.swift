@@ -1,0 +1,72 @@
+import Files
+import Foundation
+import Ledger
+import Mail
+import Policy
+import QmailSimulator
+import Response
+import Synchronization
+import Systemd
+import Watchdog
+
+/// Keeps the events it is given.
+final class Witness: EventSink {
+  private let kept = Mutex<[Event]>([])
+
+  func take(_ event: Event) { kept.withLock { $0.append(event) } }
+
+  var events: [Event] { kept.withLock { $0 } }
+  func events(_ id: MessageID) -> [Event] { events.filter { $0.id == id } }
+}
+
+/// A simulated qmail in a temporary directory, and a watchdog on it in this process.
+struct WatchedQmail {
+  let path: String
+  var qmail: String { "\(path)/qmail" }
+  var state: String { "\(path)/state" }
+  let witness = Witness()
+
+  init() throws {
+    path = "\(NSTemporaryDirectory())/qwarden-watchdog-\(UUID().uuidString)"
+    try Folder.make(path)
+  }
+
+  func remove() { try? FileManager.default.removeItem(atPath: path) }
+
+  func watchdog(_ policy: Policy, policyPath: String = "") throws -> Watchdog {
+    try Watchdog(
+      Watchdog.Configuration(
+        places: Responder.Places(qmail: qmail, state: state), policyPath: policyPath,
+        policy: policy, version: "test"),
+      sinks: [witness])
+  }
+
+  /// Waits until `condition` holds, at most so many seconds.
+  /// - Returns: whether it came to hold.
+  func wait(_ seconds: Double, until condition: () async throws -> Bool) async rethrows -> Bool {
+    let end = WallClock.monotonic() + Int64(seconds * 1e9)
+    while WallClock.monotonic() < end {
+      if try await condition() { return true }
+      try? await Task.sleep(for: .milliseconds(20))
+    }
+    return try await condition()
+  }
+
+  var badmailfrom: String {
+    let bytes = try? Descriptor.open("\(qmail)/control/badmailfrom").readAll(limit: 1 << 20)
+    return String(decoding: bytes ?? [], as: UTF8.self)
+  }
+
+  func ledger() throws -> Ledger { try Ledger("\(state)/ledger.sqlite") }
+}
+
+extension Policy {
+  /// The shipped one in enforce mode, looking often enough for a test.
+  static var brisk: Policy {
+    var policy = Policy()
+    policy.mode = .enforce
+    policy.polling.normal = .milliseconds(200)
+    policy.polling.storm = .milliseconds(100)
+    return policy
+  }
+}
