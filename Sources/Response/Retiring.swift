@@ -116,6 +116,7 @@ extension Responder {
     for passage in passages where passage.retirement?.isBusy(look) == true {
       try postpone(passage, store, now)
     }
+    Pause.untilDoneIsWritten()
     for passage in passages where passage.retirement != nil {
       do throws(RetirementRefusal) { _ = try passage.retirement?.mark() } catch {
         dealt += try giveUp(passage, because: error, store, now, &outcomes)
@@ -124,6 +125,7 @@ extension Responder {
     }
 
     // Deliveries that began between the look and the marks: their recipients are in doubt.
+    Pause.untilDoneIsWritten()
     look = try settledLook()
     var done: [QuarantineRecord] = []
     for passage in passages where passage.retirement != nil {

@@ -6,8 +6,8 @@ import Mail
 /// the message file is opened, ``matches(_:now:)`` with its first lines, ``matches(_:)-(MessageHeader)`` with its header, ``bodySearch(_:)`` last.
 public struct Selection: Sendable {
   public var ids: Set<UInt64> = []
-  /// These very messages, such as those of an incident.
-  public var identities: Set<EntryIdentity>?
+  /// Whether a message is one of those that something else names, such as an incident; asked with size and source known.
+  public var isMember: (@Sendable (Entry) -> Bool)?
   public var senders: [Pattern] = []
   public var recipients: [Pattern] = []
   public var from: [Pattern] = []
@@ -41,7 +41,7 @@ public struct Selection: Sendable {
 
   /// No condition was given.
   public var isEmpty: Bool {
-    ids.isEmpty && identities == nil && senders.isEmpty && sizes.isEmpty && !needsRecipients
+    ids.isEmpty && isMember == nil && senders.isEmpty && sizes.isEmpty && !needsRecipients
       && !needsSource && !needsHeader && olderThan == nil && newerThan == nil
       && !isBounce && !isDoubleBounce && !isUnprocessed && !isEverything
   }
@@ -52,7 +52,7 @@ public struct Selection: Sendable {
   }
   private var needsSource: Bool { !clients.isEmpty || !users.isEmpty || !uids.isEmpty }
   /// A condition looks at the message's size, or where it came from.
-  public var needsMessage: Bool { needsSource || !sizes.isEmpty || needsHeader }
+  public var needsMessage: Bool { needsSource || !sizes.isEmpty || isMember != nil || needsHeader }
   /// A condition looks at the header or the body.
   public var needsHeader: Bool {
     !from.isEmpty || !to.isEmpty || !cc.isEmpty || !subjects.isEmpty || !headers.isEmpty
@@ -65,7 +65,6 @@ public struct Selection: Sendable {
   /// - Parameter now: what ages are counted from.
   public func mayMatch(_ entry: Entry, now: Timestamp) -> Bool {
     if !ids.isEmpty, !ids.contains(entry.identity.id) { return false }
-    if let identities, !identities.contains(entry.identity) { return false }
     let age = now.seconds(since: entry.identity.birth)
     if let olderThan, age < olderThan.inSeconds { return false }
     if let newerThan, age > newerThan.inSeconds { return false }
@@ -84,7 +83,7 @@ public struct Selection: Sendable {
   /// Whether all conditions on the envelope hold, on size and source too.
   public func matches(_ entry: Entry, now: Timestamp) -> Bool {
     mayMatch(entry, now: now) && sizes.allSatisfy { $0.holds(for: entry.size) }
-      && matches(entry.source)
+      && matches(entry.source) && isMember?(entry) ?? true
   }
 
   private static func doneState(of entry: Entry) -> DoneState {

@@ -47,15 +47,17 @@ extension OpenQueue {
   /// A message may be taken in, or end and give its number to another, between two of our looks: look again.
   private static let attempts = 4
 
-  /// Reads a message. `isNew` looks in todo first, where a message that has just arrived is. With a `look`, no more is read than it
-  /// asks for, and a message that it does not want is as good as gone.
+  /// Reads a message. `isNew` looks in todo first, where a message that has just arrived is. `bouncing`, the names in `bounce`, saves looking for
+  /// each where many are read: a name that is not there is dear to look up. With a `look`, no more is read than it asks for, and a message
+  /// that it does not want is as good as gone.
   func entry(
-    _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, look: OpenLook? = nil
+    _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, bouncing: Set<UInt64>? = nil,
+    look: OpenLook? = nil
   ) -> EntryReading {
     var last: String?
     for attempt in 0..<Self.attempts {
       if !isNew || attempt > 0 {
-        switch processed(id, &buffer, look) {
+        switch processed(id, &buffer, bouncing, look) {
         case .whole(let reading): return reading
         case .unwanted: return EntryReading(outcome: .gone)
         case .again(let why):
@@ -88,7 +90,9 @@ extension OpenQueue {
   }
 
   /// The message as qmail-send has taken it in; absent when there is no info or todo still stands.
-  private func processed(_ id: UInt64, _ buffer: inout ReadBuffer, _ look: OpenLook?) -> Look {
+  private func processed(
+    _ id: UInt64, _ buffer: inout ReadBuffer, _ bouncing: Set<UInt64>?, _ look: OpenLook?
+  ) -> Look {
     let detail = look?.detail ?? .all
     var info = stat()
     let sender: Address?
@@ -113,7 +117,9 @@ extension OpenQueue {
         if channel == .local { entry.local = recipients } else { entry.remote = recipients }
       }
     }
-    if detail.contains(.bouncing) { entry.isBouncing = status(.bounce, id) != nil }
+    if detail.contains(.bouncing) {
+      entry.isBouncing = bouncing?.contains(id) ?? (status(.bounce, id) != nil)
+    }
     if let look, !look.isWanted(entry) { return .unwanted }
     let reading = readMessage(of: &entry, &buffer, look)
     if detail.isEmpty {

@@ -31,13 +31,15 @@ extension QueueScanner {
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
     let todo = try queue.allNumbers(.todo)
     let inTodo = Set(todo)
+    let bouncing =
+      look.detail.contains(.bouncing) ? Set(try queue.numbers(.bounce, 0)) : nil
     try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
       let near = isTodo ? queue : try OpenQueue(queue, near: part)
       let reader = ThreadLook(look)
       for id in isTodo ? todo : try queue.numbers(.info, part) {
         if !isTodo, inTodo.contains(id) { continue }
-        reader.read(id, near)
+        reader.read(id, near, bouncing: bouncing)
         if reader.isFull, !reader.hand(turn, body) { return false }
       }
       return reader.hand(turn, body)
@@ -63,9 +65,9 @@ private final class ThreadLook<Item: Sendable> {
 
   var isFull: Bool { findings.looked >= 256 }
 
-  func read(_ id: UInt64, _ queue: OpenQueue) {
+  func read(_ id: UInt64, _ queue: OpenQueue, bouncing: Set<UInt64>? = nil) {
     made.item = nil
-    let outcome = queue.entry(id, &buffer, look: look).outcome
+    let outcome = queue.entry(id, &buffer, bouncing: bouncing, look: look).outcome
     findings.looked += 1
     switch outcome {
     case .entry: if let item = made.item { findings.items.append(item) }
