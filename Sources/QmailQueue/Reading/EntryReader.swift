@@ -159,29 +159,27 @@ extension OpenQueue {
   private func readMessage(of entry: inout Entry, _ buffer: inout ReadBuffer, _ look: OpenLook?)
     -> (failure: String?, isWanted: Bool)
   {
-    guard let look else { return (readHead(of: &entry, &buffer), true) }
+    var file: Int32 = -1
+    defer { if file >= 0 { close(file) } }
+    guard let look else { return (readHead(of: &entry, &buffer, &file), true) }
     guard look.detail.contains(.message) else { return (nil, look.examine(entry, nil)) }
-    var isWanted = false
-    let why = readHead(of: &entry, &look.message.buffer) { entry, file in
-      look.message.begin(file, size: entry.size)
-      isWanted = look.examine(entry, look.message)
-    }
-    return (why ?? look.message.failure.map { Self.why(.mess, $0) }, isWanted)
+    if let why = readHead(of: &entry, &look.message.buffer, &file) { return (why, false) }
+    look.message.begin(file, size: entry.size)
+    let isWanted = look.examine(entry, look.message)
+    return (look.message.failure.map { Self.why(.mess, $0) }, isWanted)
   }
 
   /// Reads size, source, subject and list marks out of the message file.
-  /// - Parameter then: called with the entry and the open file.
+  /// - Parameter file: the open file, for the caller to read on and to close.
   /// - Returns: nil when it could be read, else why not.
-  private func readHead(
-    of entry: inout Entry, _ buffer: inout ReadBuffer, then: (Entry, Int32) -> Void = { _, _ in }
-  ) -> String? {
-    let file: Int32
+  private func readHead(of entry: inout Entry, _ buffer: inout ReadBuffer, _ file: inout Int32)
+    -> String?
+  {
     switch open(.mess, entry.identity.id) {
     case .missing: return "its mess file is missing"
     case .failed(let code): return Self.why(.mess, code)
     case .file(let number): file = number
     }
-    defer { close(file) }
     var status = stat()
     guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
       buffer.fill(from: file, limit: Self.firstRead)
@@ -199,7 +197,6 @@ extension OpenQueue {
     entry.queuedBy = head.pid
     entry.isList = head.isList
     entry.subject = head.subject
-    then(entry, file)
     return nil
   }
 
