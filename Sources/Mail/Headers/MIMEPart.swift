@@ -1,6 +1,6 @@
 /// One part of a message, or the whole where it has no parts: what it is and where it stands, not decoded.
 public struct MIMEPart: Sendable, Hashable {
-  /// `1`, `2.1`: its place in the message.
+  /// `1`, `2.1`: its place in the message; `0` for the whole of a message that has parts.
   public var number: String
   /// `text/plain`, lower-cased.
   public var type: String
@@ -101,7 +101,8 @@ public struct MIMEStructure: Sendable, Hashable {
     _ leaf: inout Int?
   ) {
     let fields = ContentFields(header)
-    let shown = number.hasPrefix("1.") ? String(number.dropFirst(2)) : number
+    let isWhole = number == "1" && fields.boundary != nil
+    let shown = isWhole ? "0" : number.hasPrefix("1.") ? String(number.dropFirst(2)) : number
     parts.append(MIMEPart(number: shown, header: header, fields: fields, body: start..<end))
     if let boundary = fields.boundary, levels.count < Self.deepest {
       levels.append(Level(boundary: boundary, part: parts.count - 1, number: number))
