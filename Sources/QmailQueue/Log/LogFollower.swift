@@ -253,34 +253,37 @@ public final class LogFollower {
       return false
     }
     let chain = try LogChain.look(place)
-    guard let next = try following(chain).first else { return false }
+    let (rest, isGap) = try following(chain)
+    guard let next = rest.first else { return false }
     // An empty one is not written to yet: the writer may still have the old one open.
     if next.inode == chain.current?.inode, next.size == 0 { return false }
     // The writer has moved on, so nothing comes after what is there now.
     if try readChunk(at: now) > 0 { return true }
     let part = try file?.read(limit: Self.chunk, from: offset) ?? []
     if !part.isEmpty, !isSkipping { text.take(part[...], at: now) }
+    if isGap {
+      gap(
+        "multilog removed files before they were read: lines may be missing; let it keep more files (n) or larger ones (s)"
+      )
+    }
     try use(next.path, from: 0, expecting: next.inode)
     return true
   }
 
-  /// The files after the one being read, oldest first.
-  private func following(_ chain: LogChain) throws(FileError) -> [LogChain.Link] {
-    if let rest = chain.after(inode) { return rest }
+  /// The files after the one being read, oldest first, and whether some between may be gone.
+  private func following(_ chain: LogChain) throws(FileError) -> ([LogChain.Link], isGap: Bool) {
+    if let rest = chain.after(inode) { return (rest, false) }
     guard place.isMultilog else {
-      // Compressed or removed since: all of it can still be read, and what was set aside later is newer.
+      // Compressed or removed since: all of it could still be read, and what was set aside later is newer.
       let closed = try file?.status().modified ?? text.last
-      return chain.all.filter { $0.closed > closed || $0.inode == chain.current?.inode }
+      return (chain.all.filter { $0.closed > closed || $0.inode == chain.current?.inode }, false)
     }
-    // Removed by multilog as the oldest, or put through its processor, which leaves it under another inode.
+    // Removed as the oldest, or put through multilog's processor, which leaves it under another inode.
     let later = chain.old.filter { $0.closed > text.last }
-    if !later.isEmpty, later.count == chain.old.count {
-      gap(
-        "multilog removed files before they were read: lines may be missing; let it keep more or larger ones (n and s)"
-      )
-    }
     text.oldest = max(text.oldest ?? text.last, text.last)
-    return later + (chain.current.map { [$0] } ?? [])
+    return (
+      later + (chain.current.map { [$0] } ?? []), !later.isEmpty && later.count == chain.old.count
+    )
   }
 
   /// What was read is not there any more.
