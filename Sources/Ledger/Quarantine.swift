@@ -95,11 +95,14 @@ extension Ledger {
     }
   }
 
-  /// How many messages are chosen or copied and not yet marked.
+  /// How many messages wait for the hands: chosen or copied and not yet marked, or in a release that was cut off.
   public func waitingCount() throws(LedgerError) -> Int {
     try read { database in
       try Int.fetchOne(
-        database, sql: "SELECT count(*) FROM quarantine WHERE state IN ('intended', 'copied')") ?? 0
+        database,
+        sql: """
+          SELECT count(*) FROM quarantine WHERE state IN ('intended', 'copied', 'releasing')
+          """) ?? 0
     }
   }
 
@@ -247,6 +250,27 @@ extension Ledger {
     }
   }
 
+  /// Ends rows that were not taken out of the queue. One that was copied once stays as `abandoned`; one that never was (most
+  /// messages of a backscatter storm live for milliseconds) is dropped: a storm must not fill the ledger with what it did not touch.
+  public func abandon(_ messages: [QuarantineRecord], note: String, at now: Timestamp)
+    throws(LedgerError)
+  {
+    try write { database in
+      let drop = try database.makeStatement(
+        sql:
+          "DELETE FROM quarantine WHERE number = ? AND state = 'intended' AND copied IS NULL")
+      let close = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET state = 'abandoned', note = ?, closed = ?
+          WHERE number = ? AND state IN ('intended', 'copied')
+          """)
+      for message in messages {
+        try drop.execute(arguments: [message.id])
+        try close.execute(arguments: [note, now.column, message.id])
+      }
+    }
+  }
+
   /// The entries have left the queue: rows that were `marked` become `gone`; others (released meanwhile) only bear the time.
   public func recordGone(_ messages: [QuarantineRecord], at now: Timestamp) throws(LedgerError) {
     try write { database in
@@ -309,18 +333,6 @@ extension Ledger {
       var record = record
       record.facts = facts
       try recordCopied([record], at: copied, note: note)
-    }
-  }
-
-  /// Forgets final rows closed before `moment`: the ledger stays bounded.
-  public func forgetQuarantine(closedBefore moment: Timestamp) throws(LedgerError) {
-    try write { database in
-      try database.execute(
-        sql: """
-          DELETE FROM quarantine
-          WHERE state IN ('released', 'expired', 'abandoned') AND closed < ?
-          """,
-        arguments: [moment.column])
     }
   }
 

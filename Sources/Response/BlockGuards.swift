@@ -123,13 +123,11 @@ enum BlockGuards {
   }
 
   static let manySenders: Check = { question in
-    guard question.storm.kind == .bounceOut || question.storm.kind == .backscatterIn else {
-      return nil
-    }
+    guard question.storm.kind == .bounceOut else { return nil }
     let senders = question.storm.offenders.count { offender in
       if case .sender = offender { true } else { false }
     }
-    guard question.storm.kind == .bounceOut, senders > 1 else { return nil }
+    guard senders > 1 else { return nil }
     return "The bounced mail bears \(senders) senders, so they are forged, and listing them would "
       + "block their owners."
   }

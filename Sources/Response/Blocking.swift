@@ -106,7 +106,7 @@ extension Responder {
       let lines = standing.map { block in
         OwnLine(
           sender: block.entry, until: block.expires, incident: block.incident,
-          reason: block.reason)
+          reason: block.incident == nil ? block.reason : "")
       }
       try attempt { try badmailfrom.replace(ownLines: lines) }
     }

@@ -5,17 +5,17 @@ import QmailQueue
 
 /// Marked entries until qmail-send has removed them, and copies whose time has run out.
 extension Responder {
-  /// Looks at those first that a delivery in flight may leave a bounce for, then at the others in turn.
-  func watch(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
-    var rows = try attempt { try ledger.departing(inDoubtOnly: true, limit: Self.watched / 4) }
+  /// Looks at those first that a delivery in flight may leave a bounce for, then at `limit` of the others in turn.
+  func watch(limit: Int, _ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
+    var rows = try attempt { try ledger.departing(inDoubtOnly: true, limit: Self.batch) }
     let urgent = Set(rows.map(\.id))
     var others = try attempt {
-      try ledger.departing(after: cursors.watching, limit: Self.watched)
+      try ledger.departing(after: cursors.watching, limit: limit)
     }
     if others.isEmpty, cursors.watching > 0 {
-      others = try attempt { try ledger.departing(limit: Self.watched) }
+      others = try attempt { try ledger.departing(limit: limit) }
     }
-    cursors.watching = others.count == Self.watched ? others.last?.id ?? 0 : 0
+    cursors.watching = others.count == limit ? others.last?.id ?? 0 : 0
     rows += others.filter { !urgent.contains($0.id) }
     if rows.isEmpty { return }
 
@@ -55,9 +55,10 @@ extension Responder {
     _ = try Recovery.finish(record.identity, in: layout, store: store, look: look)
   }
 
-  /// Deletes copies whose time has run out; at most 256 a call.
+  /// Deletes copies whose time has run out, at most 256 a call; once a day also forgets what ended over a year ago.
   public func expireQuarantine(at now: Timestamp) -> [Outcome] {
     var outcomes: [Outcome] = []
+    forgetTheOld(now, &outcomes)
     working("expire", "quarantined messages", &outcomes) { outcomes throws(Trouble) in
       let due = try attempt { try ledger.expiredQuarantine(at: now, limit: 256) }
       if due.isEmpty { return }
@@ -89,5 +90,13 @@ extension Responder {
       outcomes.append(.expired(record))
     }
     try attempt { try ledger.record(history.actions) }
+  }
+
+  func forgetTheOld(_ now: Timestamp, _ outcomes: inout [Outcome]) {
+    if let last = lastForgot, now < last + .seconds(86_400), now >= last { return }
+    lastForgot = now
+    working("clear", ledger.path, &outcomes) { _ throws(Trouble) in
+      try attempt { try ledger.forget(before: now - .seconds(400 * 86_400)) }
+    }
   }
 }

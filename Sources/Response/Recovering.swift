@@ -12,6 +12,7 @@ extension Responder {
     var outcomes: [Outcome] = []
     tended = nil
     outcomes += tendBlocks(at: now)
+    forgetTheOld(now, &outcomes)
     working("recover", places.quarantine, &outcomes) { outcomes throws(Trouble) in
       let rows = try attempt {
         try ledger.quarantine(
@@ -22,9 +23,7 @@ extension Responder {
         let store = try quarantine()
         try matchStore(store, rows, now, &outcomes)
         try deleteExpiring(store, now, &outcomes)
-        for record in rows where record.state == .releasing {
-          try resolve(record, store, now, &outcomes)
-        }
+        try resolveReleases(now, &outcomes)
         try finishCopied(now, &outcomes)
       }
     }
@@ -40,6 +39,7 @@ extension Responder {
   ) throws(Trouble) {
     let contents = try attempt { try store.contents() }
     let open = Dictionary(rows.map { ($0.identity, $0) }) { first, _ in first }
+    let held = Set(contents.messages)
     let look = try settledLook()
     for identity in contents.messages + contents.partial {
       if let record = open[identity] {
@@ -49,7 +49,7 @@ extension Responder {
       }
       if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
         if !closed.isDeparting { try attempt { try store.delete(identity) } }
-      } else if contents.messages.contains(identity) {
+      } else if held.contains(identity) {
         try adopt(identity, store, now)
       } else {
         do throws(RetirementRefusal) {
@@ -57,7 +57,6 @@ extension Responder {
         } catch { throw .refusal(error) }
       }
     }
-    let held = Set(contents.messages)
     for record in rows {
       switch record.state {
       case .marked, .gone, .releaseInDoubt, .releasing:
@@ -65,7 +64,8 @@ extension Responder {
         fail(
           "find", "\(record.identity.id)",
           .other(
-            "its copy is not in \(places.quarantine) any more; restore that directory from a backup"),
+            "its copy is not in \(places.quarantine) any more; restore that directory from a backup"
+          ),
           incident: record.incident, &outcomes)
       default: continue
       }

@@ -89,7 +89,11 @@ extension Responder {
     case .failed:
       try attempt { try ledger.finishRelease(fresh, given: 0, left: ours.count, at: now) }
       throw .injection(.ended(result))
-    case .killed, .unknown: try resolve(fresh, store, now, &outcomes)
+    case .killed, .unknown:
+      try resolve(fresh, store, now, &outcomes)
+      if try attempt({ try ledger.quarantine(number: record.id) })?.state == .releasing {
+        throw .other("\(result); a later look at the queue will tell")
+      }
     }
   }
 
@@ -99,7 +103,7 @@ extension Responder {
     for kind in [QueueFile.local, .remote] {
       do throws(FileError) {
         try Descriptor.open(layout.path(kind, id), .readWrite).sync()
-      } catch where !error.isMissing {
+      } catch  where !error.isMissing {
         throw .file(error)
       } catch {}
     }
@@ -152,7 +156,7 @@ extension Responder {
     if message.count(.released) > record.released {
       return try finishRelease(&record, store, now, &outcomes)
     }
-    if isQmailQueue(release.pid) { return }
+    if isAtWork(release.pid) { return }
     let search = ReleasedMessage(pid: release.pid, since: release.started - .seconds(2))
     if try attempt({ try search.isQueued(in: layout) }) {
       return try finishRelease(&record, store, now, &outcomes)
@@ -166,10 +170,23 @@ extension Responder {
     outcomes.append(.releaseInDoubt(record))
   }
 
-  /// Still at work: ask again later.
-  private func isQmailQueue(_ pid: Int32) -> Bool {
-    guard let name = try? Descriptor.open("/proc/\(pid)/comm").read(limit: 32) else { return false }
-    return name.starts(with: "qmail-queue".utf8)
+  /// Releases that were cut off while their qmail-queue was still at work.
+  func resolveReleases(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
+    let rows = try attempt { try ledger.quarantine([.releasing]) }
+    if rows.isEmpty { return }
+    let store = try quarantine()
+    for record in rows { try resolve(record, store, now, &outcomes) }
+  }
+
+  /// Still at work: ask again later. A dead one that its parent has not buried yet is not.
+  private func isAtWork(_ pid: Int32) -> Bool {
+    // "PID (comm) S …": the state stands after the last parenthesis.
+    guard let line = try? Descriptor.open("/proc/\(pid)/stat").read(limit: 512),
+      let open = line.firstIndex(of: UInt8(ascii: "(")),
+      let close = line.lastIndex(of: UInt8(ascii: ")")), open < close, close + 2 < line.count,
+      line[(open + 1)..<close].starts(with: "qmail-queue".utf8)
+    else { return false }
+    return line[close + 2] != UInt8(ascii: "Z") && line[close + 2] != UInt8(ascii: "X")
   }
 }
 

@@ -47,6 +47,8 @@ public final class Responder {
   /// Looks for deliveries under way; replaced by tests.
   var look: () throws -> DeliveriesInFlight = { try DeliveriesInFlight.look() }
 
+  /// Actions kept for a ledger that cannot be written at the moment.
+  private static let longestWait = 200_000
   /// Intents that the ledger did not take yet.
   private var unwritten: [PlannedAction] = []
   private var store: QuarantineStore?
@@ -54,6 +56,7 @@ public final class Responder {
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
   var tended: FileStatus??
   var cursors = Cursors()
+  var lastForgot: Timestamp?
 
   /// Where the next bounded piece of work goes on: numbers of ledger rows.
   struct Cursors {
@@ -81,6 +84,10 @@ public final class Responder {
   public func perform(_ actions: [PlannedAction], at now: Timestamp) -> [Outcome] {
     var outcomes: [Outcome] = []
     unwritten += actions
+    // A ledger that cannot be written for days must not fill the memory.
+    if unwritten.count > Self.longestWait {
+      unwritten.removeFirst(unwritten.count - Self.longestWait)
+    }
     let hasBlocks = actions.contains { action in
       if case .block = action.action { !action.decision.isHeld } else { false }
     }

@@ -22,7 +22,9 @@ extension Responder {
       let (waiting, leaving) = try unfinished()
       if waiting + leaving > 0 {
         try withHands { () throws(Trouble) in
-          try watch(now, &outcomes)
+          try resolveReleases(now, &outcomes)
+          // While a storm is being set aside, its backlog comes first.
+          try watch(limit: waiting > 0 ? Self.batch : Self.watched, now, &outcomes)
           try finishCopied(now, &outcomes)
           let moved = try retireBatch(now, &outcomes)
           progress.hasMore = moved == Self.batch
@@ -61,11 +63,15 @@ extension Responder {
 
     // Copies. The queue is only read.
     var passages: [Passage] = []
+    var left: [(why: String, records: [QuarantineRecord])] = []
     for var record in rows {
       switch opening(&record, look) {
       case .abandon(let why):
-        try abandon([record], why: why, now, &outcomes)
-        dealt += 1
+        if left.last?.why == why {
+          left[left.count - 1].records.append(record)
+        } else {
+          left.append((why, [record]))
+        }
       case .postpone: break
       case .failed(let trouble):
         fail("set aside", "\(record.identity.id)", trouble, incident: record.incident, &outcomes)
@@ -81,6 +87,10 @@ extension Responder {
         passages.append(Passage(record, retirement))
         try step(.copied)
       }
+    }
+    for (why, records) in left {
+      try abandon(records, why: why, now, &outcomes)
+      dealt += records.count
     }
     if passages.isEmpty { return dealt }
     try attempt { try store.syncBatch() }
@@ -257,12 +267,15 @@ extension Responder {
   func abandon(
     _ records: [QuarantineRecord], why: String, _ now: Timestamp, _ outcomes: inout [Outcome]
   ) throws(Trouble) {
-    try attempt { try ledger.move(records, to: .abandoned, at: now, note: why) }
+    try attempt { try ledger.abandon(records, note: why, at: now) }
+    var history = History(now)
     for var record in records {
       record.state = .abandoned
       record.note = why
       outcomes.append(.abandoned(record))
+      history.add("quarantine", incident: record.incident, .held, why: why)
     }
+    try attempt { try ledger.record(history.actions) }
   }
 
   private func tell(

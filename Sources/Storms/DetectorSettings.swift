@@ -17,7 +17,8 @@ public struct DetectorSettings: Sendable, Hashable {
   /// Chance that ordinary mail is taken for a storm by the sequential test.
   public var falseAlarm = 1e-4
 
-  /// A recipient still waiting this long after qmail-send took the message in was deferred.
+  /// A recipient still waiting this long after qmail-send took the message in, although later mail has had its turn, lingers; after four
+  /// times as long it was deferred beyond doubt.
   public var lingerAfter = Duration.seconds(2)
   /// So many deferred recipients, over so many domains, with little success, are a storm without any failure.
   public var deferredRecipients = 20

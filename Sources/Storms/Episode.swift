@@ -17,6 +17,7 @@ struct Episode: Sendable {
   var what = ""
   /// Figures before a restart: the spreads begin anew then.
   private let earlier: Evidence
+  private let countedUntil: Timestamp
 
   init(_ storm: Storm, settings: DetectorSettings, lastBusy: Timestamp?) {
     self.storm = storm
@@ -26,6 +27,7 @@ struct Episode: Sendable {
     test = SequentialTest(settings)
     announced = max(1, storm.evidence.messages)
     earlier = storm.evidence
+    countedUntil = storm.evidence.messages > 0 ? storm.lastSeen : Timestamp(nanoseconds: .min)
   }
 
   /// Under this many messages a window it is a trickle, and not the storm going on.
@@ -33,14 +35,24 @@ struct Episode: Sendable {
 
   mutating func add(_ message: TrackedMessage, now: Timestamp) {
     let facts = message.facts
-    storm.evidence.messages += 1
-    storm.evidence.recipients += facts.recipients
-    if facts.isListMarked { storm.evidence.listMarked += 1 }
+    // Our bounces of a flood go with it, but are no messages of the offender's.
+    if facts.traffic.isBounce, storm.kind != .bounceOut, storm.kind != .backscatterIn { return }
+    // What was born before a restart was counted before it.
+    if message.identity.birth > countedUntil {
+      storm.evidence.messages += 1
+      storm.evidence.recipients += facts.recipients
+      if facts.isListMarked { storm.evidence.listMarked += 1 }
+    }
     storm.lastSeen = max(storm.lastSeen, message.identity.birth)
     if storm.samples.count < 3 { storm.samples.append(message.identity.id) }
     for domain in facts.domains { domains.add(StableHash.of(domain.text.utf8), at: now) }
     let origin = facts.origin.map { MailFacts(origin: $0, traffic: .unclear) }
     senders.add(StableHash.of((origin ?? facts).sender.bytes), at: now)
+    if storm.kind == .bounceOut, let victim = origin?.sender.domain, storm.victims.count < 100,
+      origin?.sender != membership.sender, !storm.victims.contains(victim.text)
+    {
+      storm.victims.append(victim.text)
+    }
     if let client = (origin ?? facts).client {
       clients.add(StableHash.of(client.utf8), at: now)
     }

@@ -34,7 +34,7 @@ struct Group: Sendable {
     case failures
     /// Deferred everywhere, and little succeeds.
     case deferrals
-    /// Accepted everywhere, but far more than usual: only told of.
+    /// Accepted everywhere, but far more than usual: only told of, since an honest invoice run looks the same.
     case volume
   }
 
@@ -61,7 +61,8 @@ struct Group: Sendable {
     let finished = failed + delivered
     // Many senders who all fail at one domain: that domain refuses us, and nobody here is to blame.
     let isRefusal = isWide && badDomains.topShare > 0.6 && senders.distinct > 4
-    if test.isProven && !isRefusal {
+    // Failures may be seen sooner than deliveries: an eighth of all recipients must have failed, whatever is known of the rest.
+    if test.isProven && !isRefusal && failed * 8 >= Int(sum.recipients) {
       if isList {
         if failed >= 30 && failed * 2 >= finished { return .failures }
       } else if failed >= 8 && failed * 20 >= finished * 7 {
@@ -70,16 +71,18 @@ struct Group: Sendable {
     }
     let bad = lingering + failed
     let all = bad + delivered
-    if !isOutage, lingering >= settings.deferredRecipients,
-      badDomains.distinct >= settings.deferredDomains, badDomains.topShare <= 0.5
-    {
+    let stuck = Int(sum.stuck)
+    let isSpread =
+      badDomains.distinct >= settings.deferredDomains && badDomains.topShare <= 0.5
+    if !isOutage, isSpread {
       if isList {
-        if lingering >= 10 * settings.deferredRecipients && bad * 10 >= all * 9 {
-          return .deferrals
-        }
-      } else if bad * 10 >= all * 7 {
+        if stuck >= 10 * settings.deferredRecipients && bad * 10 >= all * 9 { return .deferrals }
+      } else if stuck >= settings.deferredRecipients && bad * 10 >= all * 7 {
         return .deferrals
-      } else if failed >= 8 && failed * 10 >= finished * 3 && bad * 2 >= all {
+      } else if lingering >= settings.deferredRecipients, failed >= 8,
+        failed * 10 >= finished * 3, failed * 8 >= Int(sum.recipients), bad * 2 >= all
+      {
+        // Failures and waiting together need not wait as long.
         return .deferrals
       }
     }
@@ -98,7 +101,8 @@ struct GroupTable: Sendable {
   private var clients: HeavyHitters<Offender, Group>
   private var uids: HeavyHitters<Offender, Group>
   private var domains: HeavyHitters<Offender, Group>
-  private let settings: DetectorSettings
+  /// For groups to come; those held keep the window they began with.
+  var settings: DetectorSettings
 
   init(_ settings: DetectorSettings) {
     self.settings = settings
@@ -109,47 +113,66 @@ struct GroupTable: Sendable {
     domains = HeavyHitters(capacity: 1024)
   }
 
-  private static func path(_ key: Offender)
-    -> WritableKeyPath<GroupTable, HeavyHitters<Offender, Group>>
-  {
-    switch key {
-    case .sender: \.senders
-    case .user: \.users
-    case .client: \.clients
-    case .uid: \.uids
-    case .senderDomain: \.domains
+  func group(_ key: Offender) -> Group? {
+    func held(_ table: borrowing HeavyHitters<Offender, Group>) -> Group? {
+      table.slot(of: key).map { table[$0] }
+    }
+    return switch key {
+    case .sender: held(senders)
+    case .user: held(users)
+    case .client: held(clients)
+    case .uid: held(uids)
+    case .senderDomain: held(domains)
     }
   }
 
-  func group(_ key: Offender) -> Group? {
-    let table = self[keyPath: Self.path(key)]
-    return table.slot(of: key).map { table[$0] }
+  /// Messages of a group within its window as last counted; 0 for one that is not held.
+  func messages(_ key: Offender) -> Int32 {
+    func held(_ table: borrowing HeavyHitters<Offender, Group>) -> Int32 {
+      table.slot(of: key).map { table[$0].window.sum.messages } ?? 0
+    }
+    return switch key {
+    case .sender: held(senders)
+    case .user: held(users)
+    case .client: held(clients)
+    case .uid: held(uids)
+    case .senderDomain: held(domains)
+    }
   }
+
+  /// Groups held, at most 11,520.
+  var count: Int { senders.count + users.count + clients.count + uids.count + domains.count }
 
   /// Changes a group that is held; nothing happens to one that is not.
   mutating func change(_ key: Offender, _ body: (inout Group) -> Void) {
-    Self.change(&self[keyPath: Self.path(key)], key, body)
-  }
-
-  private static func change(
-    _ table: inout HeavyHitters<Offender, Group>, _ key: Offender, _ body: (inout Group) -> Void
-  ) {
-    guard let slot = table.slot(of: key) else { return }
-    body(&table[slot])
+    func change(_ table: inout HeavyHitters<Offender, Group>) {
+      guard let slot = table.slot(of: key) else { return }
+      body(&table[slot])
+    }
+    switch key {
+    case .sender: change(&senders)
+    case .user: change(&users)
+    case .client: change(&clients)
+    case .uid: change(&uids)
+    case .senderDomain: change(&domains)
+    }
   }
 
   /// Adds weight to a group, making it if needed, and changes it.
   mutating func add(
     _ key: Offender, weight: Double, at time: Timestamp, _ body: (inout Group) -> Void
   ) {
-    Self.add(&self[keyPath: Self.path(key)], key, weight, time, settings, body)
-  }
-
-  private static func add(
-    _ table: inout HeavyHitters<Offender, Group>, _ key: Offender, _ weight: Double,
-    _ time: Timestamp, _ settings: DetectorSettings, _ body: (inout Group) -> Void
-  ) {
-    let slot = table.add(key, weight: weight, at: time, new: Group(settings))
-    body(&table[slot])
+    let settings = settings
+    func add(_ table: inout HeavyHitters<Offender, Group>) {
+      let slot = table.add(key, weight: weight, at: time, new: Group(settings))
+      body(&table[slot])
+    }
+    switch key {
+    case .sender: add(&senders)
+    case .user: add(&users)
+    case .client: add(&clients)
+    case .uid: add(&uids)
+    case .senderDomain: add(&domains)
+    }
   }
 }

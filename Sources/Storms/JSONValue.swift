@@ -40,7 +40,7 @@ enum JSONValue: Sendable, Hashable {
     }
   }
 
-  private struct Parser {
+  fileprivate struct Parser {
     let bytes: ArraySlice<UInt8>
     var at: Int
 

@@ -21,16 +21,16 @@ extension StormDetector {
   }
 
   private mutating func consider(_ key: Offender) {
-    guard let group = groups.group(key), group.window.sum.messages >= 8, now >= group.nextLook,
-      group.isBusy(settings)
+    guard groups.messages(key) >= min(8, Int32(clamping: settings.messages)),
+      let known = groups.group(key), now >= known.nextLook, known.isBusy(settings)
     else { return }
     let now = now
     groups.change(key) { group in
       group.window.advance(to: now)
       group.nextLook = now + .milliseconds(50)
-      if group.window.sum.failed * 5 >= (group.window.sum.failed + group.window.sum.delivered) * 2,
-        group.window.sum.failed >= 8
-      {
+      let failed = Int(group.window.sum.failed)
+      let delivered = Int(max(0, group.window.sum.delivered))
+      if failed >= 8 && failed * 5 >= (failed + delivered) * 2 {
         group.normal.taint()
       }
     }
@@ -70,7 +70,11 @@ extension StormDetector {
     let membership = Membership(kind: kind, offenders: offenders)
     let burst = burst(
       matching.filter { membership.includes(mail[$0].facts, isUnsolicited: true) })
-    guard burst.count >= min(5, settings.messages) else { return false }
+    // Whoever explains it must have sent enough alone: a busy office does not make its quiet member guilty.
+    let recipients = burst.reduce(0) { $0 + mail[$1].facts.remoteCount }
+    guard burst.count >= min(8, settings.messages),
+      burst.count >= settings.messages || recipients >= settings.recipients
+    else { return false }
     if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {
       widen(place, offenders, burst)
       return true
@@ -80,16 +84,17 @@ extension StormDetector {
       lastSeen: mail[burst[0]].identity.birth, offenders: offenders)
     storm.evidence.normalPerMinute = perMinute(group.normal.normal)
     // A flood told of before as a surge is this storm now.
+    var isNew = true
     if let surge = episodes.firstIndex(where: {
       $0.storm.kind == .surge && !$0.storm.offenders.isEmpty
         && !Set($0.storm.offenders).isDisjoint(with: offenders)
     }) {
       storm.incident = episodes[surge].storm.incident
       episodes.remove(at: surge)
+      isNew = false
     } else {
       nextIncident += 1
     }
-    let isNew = storm.incident == nextIncident - 1
     var episode = Episode(storm, settings: settings, lastBusy: now)
     gather(burst, into: &episode)
     // What bounces told without saying of which message.
@@ -103,6 +108,14 @@ extension StormDetector {
     let told = episode.told(settings)
     outbox.append(isNew ? .began(told) : .changed(told))
     for serial in burst { joinIfReady(serial) }
+    // Our bounces of it that are still on their way.
+    for serial in mail.serials
+    where mail[serial].incident == nil && mail[serial].facts.traffic.isBounce
+      && !mail[serial].isGone && home(serial) == storm.incident
+    {
+      mail[serial].incident = storm.incident
+      joinIfReady(serial)
+    }
     return true
   }
 
@@ -219,7 +232,7 @@ extension StormDetector {
     return true
   }
 
-  private func isActive(_ kind: StormKind) -> Bool { episodes.contains { $0.storm.kind == kind } }
+  func isActive(_ kind: StormKind) -> Bool { episodes.contains { $0.storm.kind == kind } }
 }
 
 // Storms that strangers make.
@@ -227,7 +240,7 @@ extension StormDetector {
   private mutating func considerStrangers() {
     notices.advance(to: now)
     bouncesOut.advance(to: now)
-    if notices.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .backscatterIn }) {
+    if notices.isStorm(settings), !isActive(.backscatterIn) {
       let sender = notices.steadySender(at: now)
       let normal = notices.normal.normal
       let count = Int(notices.count)
@@ -237,7 +250,7 @@ extension StormDetector {
         failed, notices.test)
       notices.restart(settings)
     }
-    if bouncesOut.isStorm(settings), !episodes.contains(where: { $0.storm.kind == .bounceOut }) {
+    if bouncesOut.isStorm(settings), !isActive(.bounceOut) {
       let offenders = bouncesOut.offenders(at: now)
       var sender: Address?
       for case .sender(let address) in offenders { sender = address }
@@ -301,17 +314,31 @@ extension StormDetector {
   private mutating func tellVolume(_ offenders: [Offender], _ serials: [Int], _ group: Group)
     -> Bool
   {
-    guard
-      !episodes.contains(where: {
-        $0.storm.kind == .surge && !Set($0.storm.offenders).isDisjoint(with: offenders)
-      })
-    else { return false }
+    if let place = episodes.firstIndex(where: {
+      $0.storm.kind == .surge && !Set($0.storm.offenders).isDisjoint(with: offenders)
+    }) {
+      measure(&episodes[place].storm, group)
+      episodes[place].storm.lastSeen = now
+      episodes[place].lastBusy = now
+      announceGrowth(place)
+      return false
+    }
     let burst = burst(serials)
     guard let first = burst.first else { return false }
     var storm = Storm(
       incident: nextIncident, kind: .surge, began: mail[first].identity.birth,
       lastSeen: mail[first].identity.birth, offenders: offenders)
     nextIncident += 1
+    measure(&storm, group)
+    storm.samples = burst.prefix(3).map { mail[$0].identity.id }
+    let episode = Episode(storm, settings: settings, lastBusy: now)
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+    return true
+  }
+
+  /// The figures of a surge are those of its group's window.
+  private func measure(_ storm: inout Storm, _ group: Group) {
     let sum = group.window.sum
     storm.evidence.messages = Int(sum.messages)
     storm.evidence.recipients = Int(sum.recipients)
@@ -321,11 +348,6 @@ extension StormDetector {
     storm.evidence.recipientDomains = group.domains.distinct
     storm.evidence.senders = group.senders.distinct
     storm.evidence.normalPerMinute = perMinute(group.normal.normal)
-    storm.samples = burst.prefix(3).map { mail[$0].identity.id }
-    let episode = Episode(storm, settings: settings, lastBusy: now)
-    episodes.append(episode)
-    outbox.append(.began(episode.told(settings)))
-    return true
   }
 
   private mutating func considerOutage(_ domain: Domain) {

@@ -49,7 +49,7 @@ extension StormDetector {
     case .end(let id):
       if let serial = mail.logged(id), !mail[serial].isSeen {
         mail[serial].isGone = true
-        settleLogged(serial)
+        release(serial, leaving: 0)
       }
       mail.setLogged(id, nil)
     case .new, .bounce, .status, .other: break
@@ -155,7 +155,7 @@ extension StormDetector {
       finished[delivery.channel] = (birth, now)
     }
     if message.lingering > 0, outcome != .deferral {
-      credit(serial, Tally(lingering: -1))
+      release(serial, leaving: message.lingering - 1)
     }
     switch outcome {
     case .deferral:
@@ -164,7 +164,7 @@ extension StormDetector {
       else { return }
       mail[serial].loggedDeferrals += 1
       noteBad(serial, 1, domain: delivery.domain)
-      credit(serial, Tally(lingering: 1))
+      credit(serial, Tally(lingering: 1, stuck: message.stuck < message.facts.recipients ? 1 : 0))
     case .failure:
       mail[serial].loggedFailures += 1
       guard message.failed < mail[serial].loggedFailures else { return }
@@ -184,10 +184,5 @@ extension StormDetector {
       else { return }
       credit(serial, Tally(delivered: 1))
     }
-  }
-
-  private mutating func settleLogged(_ serial: Int) {
-    let waiting = mail[serial].lingering
-    if waiting > 0 { credit(serial, Tally(lingering: -Int32(clamping: waiting))) }
   }
 }

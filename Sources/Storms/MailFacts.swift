@@ -160,7 +160,7 @@ struct Membership: Sendable, Hashable {
     }
   }
 
-  /// Whether this message fits. Unsolicited is asked for notices only.
+  /// Whether this message fits. Unsolicited is asked for notices and for our own bounces only.
   ///
   /// A message known from the log only fits where nothing known speaks against it; it is judged again once it is seen.
   func includes(_ facts: MailFacts, isUnsolicited: Bool) -> Bool {
@@ -173,12 +173,19 @@ struct Membership: Sendable, Hashable {
       guard let sender else { return true }
       return sender == facts.sender || sender == facts.origin?.sender.lowercased
     case .bounceOut:
-      guard facts.traffic == .bounceOut, let origin = facts.origin else { return false }
+      guard facts.traffic == .bounceOut, isUnsolicited, let origin = facts.origin else {
+        return false
+      }
       if let sender, origin.sender.lowercased != sender { return false }
       guard !clients.isEmpty else { return true }
       guard case .network(let client, _, _) = origin.source else { return false }
       return clients.contains(client)
     case .relaySender, .relaySource, .localScript:
+      // Our bounces of the flood, on their way to whoever it named as sender.
+      if facts.traffic.isBounce {
+        guard facts.remoteCount > 0, let origin = facts.origin else { return false }
+        return includes(MailFacts(origin: origin, traffic: .outbound), isUnsolicited: true)
+      }
       let isLogged = facts.traffic == .unclear
       guard facts.traffic == .outbound || isLogged && facts.localCount == 0 else { return false }
       guard sender != nil || user != nil || uid != nil || senderDomain != nil || !clients.isEmpty

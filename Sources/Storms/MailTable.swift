@@ -28,6 +28,7 @@ struct TrackedMessage: Sendable {
   var failed = 0
   var delivered = 0
   var lingering = 0
+  var stuck = 0
   /// What the log told.
   var loggedUID: UInt32?
   var loggedDeferrals = 0
@@ -124,11 +125,8 @@ struct FailureBook: Sendable {
   func balance(_ key: Key) -> Balance? { young[key] ?? old[key] }
 
   mutating func update<R>(_ key: Key, _ change: (inout Balance) -> R) -> R {
-    if young[key] == nil {
-      if young.count >= Self.limit { (old, young) = (young, [:]) }
-      young[key] = old[key] ?? Balance()
-    }
-    return change(&young[key, default: Balance()])
+    if young.count >= Self.limit { (old, young) = (young, [:]) }
+    return change(&young[key, default: old[key] ?? Balance()])
   }
 }
 

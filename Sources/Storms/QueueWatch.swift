@@ -2,7 +2,7 @@ import Mail
 
 /// Whether the queue moves: todo, qmail-send and the room on its filesystem.
 struct StallWatch: Sendable {
-  private let settings: DetectorSettings
+  var settings: DetectorSettings
   /// Since when todo has not shrunk, how much was in it then and was in it last.
   private var stuckSince: Timestamp?
   private var lastUnprocessed = 0
@@ -56,7 +56,9 @@ struct StallWatch: Sendable {
     return shortOfRoom.map { (time, $0, lastUnprocessed) }
   }
 
-  private func percent(_ share: Double) -> String { "\(Int((share * 1000).rounded()) / 10) %" }
+  private func percent(_ share: Double) -> String {
+    "\(share > 0 && share < 1 ? Int((share * 100).rounded()) : 0) %"
+  }
 }
 
 /// What one recipient domain does with everybody's mail, storms excluded.
@@ -87,7 +89,7 @@ struct BacklogWatch: Sendable {
     guard now != minute else { return }
     minute = now
     if levels.count >= 15 { levels.removeFirst() }
-    levels.append(max(0, counts.messages - (counts.doneOnly ?? 0)))
+    levels.append(max(0, max(0, counts.messages) - max(0, counts.doneOnly ?? 0)))
   }
 
   /// The queue has at least doubled and grown by a thousand within the quarter: from and to.

@@ -79,7 +79,8 @@ struct Spread: Sendable {
     }
     let zeros = union.reduce(1024) { $0 - $1.nonzeroBitCount }
     guard zeros > 0 else { return 7000 }
-    return Int(1024 * 0.693_147 * log2Approximation(1024 / Double(zeros)))
+    let estimate = Int(1024 * 0.693_147 * log2Approximation(1024 / Double(zeros)))
+    return min(estimate, current.total + previous.total)
   }
 
   /// Share of the heaviest, 0…1; 0 when nothing was counted.

@@ -69,7 +69,8 @@ public struct Evidence: Sendable, Hashable {
 /// What the detector says.
 public enum StormEvent: Sendable, Hashable {
   case began(Storm)
-  /// Its kind changed, or its scale by an order of magnitude.
+  /// Its kind or offenders changed, its scale by an order of magnitude, or its failures are proven now. A surge with an offender
+  /// that turns out to be a flood changes its kind under its number.
   case changed(Storm)
   case ended(Storm)
   /// This message in the queue belongs to the storm.

@@ -10,9 +10,15 @@ import Mail
 /// a later message of its channel has finished (qmail-send starts first attempts in the order of birth, `pqchan` in qmail-send.c)
 /// was deferred.
 ///
-/// Memory is bounded whatever arrives: 65,536 messages, 11,520 groups, and fixed tables.
+/// Memory is bounded whatever arrives: 32,768 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
-  public var settings: DetectorSettings
+  /// May be replaced while it runs; groups that are held keep the window they began with.
+  public var settings: DetectorSettings {
+    didSet {
+      groups.settings = settings
+      stall.settings = settings
+    }
+  }
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
   public var localDomains: Set<Domain>
   /// Messages injected by these uids are ours (a release from quarantine): no evidence, in no storm.
@@ -21,10 +27,11 @@ public struct StormDetector: Sendable {
   var nextIncident: Int
   var now = Timestamp(nanoseconds: .min)
   var episodes: [Episode] = []
-  var mail = MailTable(capacity: 65_536)
+  var mail = MailTable(capacity: 32_768)
   var groups: GroupTable
   var book = FailureBook()
   var correspondence = Correspondence()
+  var acquaintances = Acquaintances()
   var notices: NoticeWatch
   var bouncesOut: BounceOutWatch
   var stall: StallWatch
@@ -96,8 +103,7 @@ public struct StormDetector: Sendable {
   public mutating func disregard(_ identity: EntryIdentity) {
     guard let serial = mail.current(identity.id), mail[serial].identity == identity else { return }
     mail[serial].isDisregarded = true
-    let waiting = mail[serial].lingering
-    if waiting > 0 { credit(serial, Tally(lingering: -Int32(clamping: waiting))) }
+    release(serial, leaving: 0)
   }
 
   /// The incident of the active storm this entry belongs to, for the first pass after a restart.
@@ -113,8 +119,8 @@ extension StormDetector {
   private mutating func arrive(_ entry: Entry) {
     let id = entry.identity.id
     if let earlier = mail.current(id), !mail[earlier].isGone {
-      if mail[earlier].identity == entry.identity {
-        update(earlier, entry)
+      if isSame(mail[earlier], entry) {
+        if mail[earlier].processed == nil, !entry.isUnprocessed { process(entry.identity) }
         return
       }
       depart(id)
@@ -140,10 +146,12 @@ extension StormDetector {
     if entry.isBouncing { fail(serial, atLeast: 1) }
   }
 
-  /// The same entry seen again, now whole.
-  private mutating func update(_ serial: Int, _ entry: Entry) {
-    guard mail[serial].processed == nil, !entry.isUnprocessed else { return }
-    process(entry.identity)
+  /// The same entry seen again: with its birth, or whole now where it was in todo.
+  private func isSame(_ known: TrackedMessage, _ entry: Entry) -> Bool {
+    if known.identity == entry.identity { return true }
+    return known.processed == nil && !entry.isUnprocessed
+      && known.facts.sender == entry.sender.lowercased
+      && abs(known.identity.birth.seconds(since: entry.identity.birth)) <= 60
   }
 
   /// An entry the log had told of before it was seen: now its source and all its recipients are known.
@@ -232,8 +240,13 @@ extension StormDetector {
   }
 
   /// Whether none of those it goes to has mail out that it could answer.
+  /// Of our bounces: whether their original came from nobody whose mail has ever been wanted.
   func isUnsolicited(_ entry: Entry, _ facts: MailFacts) -> Bool {
-    facts.traffic == .notice && !entry.recipients.contains { correspondence.isAwaiting($0) }
+    switch facts.traffic {
+    case .notice: !entry.recipients.contains { correspondence.isAwaiting($0) }
+    case .bounceOut: !(facts.origin.map { acquaintances.include($0) } ?? false)
+    default: false
+    }
   }
 
   private mutating func process(_ identity: EntryIdentity) {
@@ -249,12 +262,12 @@ extension StormDetector {
     guard let serial = mail.current(progress.id), !mail[serial].isGone else { return }
     let message = mail[serial]
     let done = min(progress.doneLocal + progress.doneRemote, message.facts.recipients)
+    mail[serial].done = max(done, message.done)
+    guard !message.isDisregarded else { return }
     if done > message.done {
       if progress.doneLocal > 0 { noteFinished(.local, message) }
       if progress.doneRemote > 0 { noteFinished(.remote, message) }
     }
-    mail[serial].done = max(done, message.done)
-    guard !message.isDisregarded else { return }
     settleLingering(serial)
     guard !message.hasLog else { return }
     if let failed = progress.failed {
@@ -341,7 +354,7 @@ extension StormDetector {
   /// Our own bounce came: failures of its original, unless they were counted already.
   private mutating func bounced(_ serial: Int) {
     guard let origin = mail[serial].facts.origin else { return }
-    let count = max(1, origin.failedRecipients)
+    let count = min(max(1, origin.failedRecipients), 100_000)
     let traffic = mail[serial].facts.traffic
     var facts = MailFacts(origin: origin, traffic: .unclear)
     let key = FailureBook.Key(facts)
@@ -455,7 +468,7 @@ extension StormDetector {
     case .noticeBounced:
       notices.doubles.add(Tally(messages: 1), at: birth)
       isStrangerSuspect = true
-    case .bounceOut:
+    case .bounceOut where message.isUnsolicited:
       bouncesOut.window.add(tally, at: birth)
       if let origin = facts.origin {
         _ = bouncesOut.senders.add(origin.sender.lowercased, at: now, new: 0)
@@ -466,7 +479,7 @@ extension StormDetector {
         }
       }
       isStrangerSuspect = true
-    case .notice, .inbound, .bounceHome: break
+    case .notice, .inbound, .bounceHome, .bounceOut: break
     }
   }
 
@@ -488,6 +501,7 @@ extension StormDetector {
     mail[serial].failed = max(0, mail[serial].failed + Int(tally.failed))
     mail[serial].delivered = max(0, mail[serial].delivered + Int(tally.delivered))
     mail[serial].lingering = max(0, mail[serial].lingering + Int(tally.lingering))
+    mail[serial].stuck = max(0, mail[serial].stuck + Int(tally.stuck))
     let message = mail[serial]
     credit(message.facts, keys: message.keys, incident: message.incident, tally)
   }
@@ -531,7 +545,10 @@ extension StormDetector {
       notices.window.add(tally, at: now)
       notices.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
-    case .inbound where facts.client != nil && facts.user == nil:
+    case .inbound where facts.user == nil && facts.uid == nil:
+      // During a bounce-out even the spam that does arrive would make its senders look wanted.
+      if tally.delivered > 0, !isActive(.bounceOut) { acquaintances.delivered(facts) }
+      guard tally.delivered != 0 || facts.client != nil else { return }
       bouncesOut.window.add(Tally(delivered: tally.delivered), at: now)
       bouncesOut.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
@@ -572,34 +589,48 @@ extension StormDetector {
       guard mail.holds(serial), mail[serial].isWaiting else { continue }
       let message = mail[serial]
       let waiting = message.facts.recipients - message.done
-      guard waiting > message.lingering else { continue }
       let channel: Channel = message.facts.remoteCount > 0 ? .remote : .local
       guard wasTried(message, channel) else {
         lingering.again(serial, round, at: now)
         continue
       }
-      let new = waiting - message.lingering
-      noteBad(serial, new)
-      credit(serial, Tally(lingering: Int32(clamping: new)))
+      let new = max(0, waiting - message.lingering)
+      if new > 0 { noteBad(serial, new) }
+      let age = now.seconds(since: message.processed ?? message.identity.birth)
+      let isStuck = age >= patience
+      let stuck = isStuck ? max(0, waiting - message.stuck) : 0
+      if new > 0 || stuck > 0 {
+        credit(serial, Tally(lingering: Int32(clamping: new), stuck: Int32(clamping: stuck)))
+      }
+      if !isStuck { lingering.again(serial, round, at: now) }
     }
   }
+
+  /// A delivery attempt to a host that answers at all is over by then.
+  private var patience: Double { 4 * settings.lingerAfter.inSeconds }
 
   /// Whether its first attempt must be over. The queue does not say: a recipient waits for a free slot or for its next try alike.
   /// qmail-send takes new messages in the order of birth, to the second; so if a later one has finished, this one has had its turn.
   /// And where nothing has finished for long, nothing gets through.
   private func wasTried(_ message: TrackedMessage, _ channel: Channel) -> Bool {
-    let patience = 4 * settings.lingerAfter.inSeconds
     let processed = message.processed ?? message.identity.birth
     guard let last = finished[channel] else { return now.seconds(since: processed) >= patience }
     if last.birth.seconds(since: message.identity.birth) >= 1 { return true }
     return now.seconds(since: max(last.seen, processed)) >= patience
   }
 
+  /// Takes back what is counted as waiting beyond this many.
+  mutating func release(_ serial: Int, leaving waiting: Int) {
+    let lingering = max(0, mail[serial].lingering - waiting)
+    let stuck = max(0, mail[serial].stuck - waiting)
+    guard lingering > 0 || stuck > 0 else { return }
+    credit(serial, Tally(lingering: -Int32(clamping: lingering), stuck: -Int32(clamping: stuck)))
+  }
+
   /// Those who have finished wait no more.
   private mutating func settleLingering(_ serial: Int) {
     let message = mail[serial]
     let waiting = message.isGone ? 0 : max(0, message.facts.recipients - message.done)
-    let excess = message.lingering - waiting
-    if excess > 0 { credit(serial, Tally(lingering: -Int32(clamping: excess))) }
+    release(serial, leaving: waiting)
   }
 }

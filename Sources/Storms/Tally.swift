@@ -7,6 +7,8 @@ struct Tally: Sendable, Hashable {
   var failed: Int32 = 0
   var delivered: Int32 = 0
   var lingering: Int32 = 0
+  /// Of those lingering: so long that no delivery attempt can still be under way.
+  var stuck: Int32 = 0
   var listMarked: Int32 = 0
 
   static func += (a: inout Tally, b: Tally) {
@@ -15,6 +17,7 @@ struct Tally: Sendable, Hashable {
     a.failed &+= b.failed
     a.delivered &+= b.delivered
     a.lingering &+= b.lingering
+    a.stuck &+= b.stuck
     a.listMarked &+= b.listMarked
   }
 
@@ -24,6 +27,7 @@ struct Tally: Sendable, Hashable {
     a.failed &-= b.failed
     a.delivered &-= b.delivered
     a.lingering &-= b.lingering
+    a.stuck &-= b.stuck
     a.listMarked &-= b.listMarked
   }
 }

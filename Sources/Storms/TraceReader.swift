@@ -77,7 +77,7 @@ public struct TraceReader: Sendable {
     default: return nil
     }
     guard let seconds = value["t"]?.number else { throw missing("t") }
-    let time = Timestamp(seconds: seconds)
+    let time = Self.time(seconds)
     func count(_ key: String) -> Int { Int(clamping: value[key]?.integer ?? 0) }
     switch name {
     case "arrival":
@@ -86,7 +86,7 @@ public struct TraceReader: Sendable {
       guard let birth = value["birth"]?.number else { throw missing("birth") }
       return Observation(
         time: time,
-        event: .processed(EntryIdentity(id: try id(value), birth: Timestamp(seconds: birth))))
+        event: .processed(EntryIdentity(id: try id(value), birth: Self.time(birth))))
     case "health":
       return Observation(
         time: time,
@@ -124,7 +124,7 @@ public struct TraceReader: Sendable {
       (value[key]?.array ?? []).compactMap { $0.string.map { Recipient(address: Address($0)) } }
     }
     var entry = Entry(
-      identity: EntryIdentity(id: try id(value), birth: Timestamp(seconds: birth)),
+      identity: EntryIdentity(id: try id(value), birth: Self.time(birth)),
       size: value["size"]?.integer ?? 0, sender: Address(sender),
       source: Self.source(value["source"]), isList: value["list"]?.bool ?? false,
       subject: Array((value["subject"]?.string ?? "").utf8), local: recipients("local"),
@@ -158,6 +158,12 @@ public struct TraceReader: Sendable {
           failedRecipients: Int(clamping: original["failed"]?.integer ?? 1)))
     default: return .unknown
     }
+  }
+
+  /// Traces give milliseconds; a double holds microseconds exactly, nanoseconds not.
+  private static func time(_ seconds: Double) -> Timestamp {
+    guard abs(seconds) < 9e9 else { return Timestamp(seconds: seconds) }
+    return Timestamp(nanoseconds: Int64((seconds * 1e6).rounded()) * 1000)
   }
 
   private func id(_ value: JSONValue) throws(Failure) -> UInt64 {

@@ -124,7 +124,7 @@ public struct TraceWriter: Sendable {
       "delivery \(delivery): \(outcome.rawValue): \(text)"
     case .bounce(let id, let pid): "bounce msg \(id) qp \(pid)"
     case .end(let id): "end msg \(id)"
-    case .status(let text): "status:\(text)"
+    case .status(let text): "status: \(text)"
     case .other(let text): text
     }
   }

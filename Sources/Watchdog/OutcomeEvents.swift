@@ -7,12 +7,34 @@ import Storms
 import Systemd
 
 extension Event {
-  /// The event that tells of a storm. Advice on what helps besides blocking goes with the beginning.
+  /// The event that tells of a storm that began or changed; with what helps besides blocking.
   init(_ id: MessageID, of storm: Storm, mode: Policy.Mode, at now: Timestamp) {
+    var message = "incident \(storm.incident), \(storm.kind.rawValue): \(storm.reason)"
+    for advice in Advice.against(storm) {
+      message += " \(advice.sentence)"
+      if let line = advice.line { message += " [\(line)]" }
+    }
+    self.init(id, at: now, .alert, message, Self.fields(of: storm, mode: mode))
+  }
+
+  /// The event that tells of a storm's end.
+  /// - Parameter setAside: its messages in the quarantine.
+  init(endOf storm: Storm, setAside: Int, mode: Policy.Mode, at now: Timestamp) {
+    let lasted = Duration.seconds(Int(storm.lastSeen.seconds(since: storm.began).rounded(.up)))
+    var message =
+      "incident \(storm.incident), \(storm.kind.rawValue), is over: \(storm.evidence.messages) messages in \(lasted.text)"
+    message +=
+      setAside > 0
+      ? "; \(setAside) of them are in quarantine, and 'qwarden release --incident \(storm.incident)' puts them back"
+      : "; none of them is in quarantine"
+    self.init(.stormEnded, at: now, .notice, message, Self.fields(of: storm, mode: mode))
+  }
+
+  private static func fields(of storm: Storm, mode: Policy.Mode) -> [JournalField] {
     var fields = [
       JournalField(.incident, storm.incident), JournalField(.kind, storm.kind.rawValue),
       JournalField(.messages, storm.evidence.messages), JournalField(.mode, mode.rawValue),
-      JournalField(.action, "alert"),
+      JournalField(.action, "alert"), JournalField(.reason, storm.reason),
     ]
     for offender in storm.offenders {
       fields.append(JournalField(.offenderType, offender.type))
@@ -20,15 +42,7 @@ extension Event {
     }
     for victim in storm.victims.prefix(20) { fields.append(JournalField(.victim, victim)) }
     for sample in storm.samples { fields.append(JournalField(.id, String(sample))) }
-    var message = "incident \(storm.incident), \(storm.kind.rawValue): \(storm.reason)"
-    if id != .stormEnded {
-      for advice in Advice.against(storm) {
-        message += " \(advice.sentence)"
-        if let line = advice.line { message += " [\(line)]" }
-      }
-    }
-    fields.append(JournalField(.reason, storm.reason))
-    self.init(id, at: now, id == .stormEnded ? .notice : .alert, message, fields)
+    return fields
   }
 
   /// The event that tells of what the hands did; nil where a summary tells of it.
@@ -83,11 +97,6 @@ extension Event {
           "incident \(planned.incident): its messages stay in the queue: \(why)", fields)
       case .alert: return nil
       }
-    case .abandoned(let record):
-      self.init(
-        .quarantineProblem, at: now, .info,
-        "message \(record.identity.id) was not set aside: \(record.note ?? "it is gone")",
-        Self.fields(of: record) + [JournalField(.reason, record.note ?? "it is gone"), mode])
     case .releaseInDoubt(let record):
       self.init(
         .recovered, at: now, .warning,
@@ -102,7 +111,8 @@ extension Event {
       self.init(
         .quarantineProblem, at: now, .error, failure.description,
         [JournalField(.action, failure.action), JournalField(.reason, failure.why), mode])
-    case .quarantined, .gone, .expired: return nil
+    // A message that left the queue before the hand fell is no news; what was set aside is told as a sum.
+    case .abandoned, .quarantined, .gone, .expired: return nil
     }
   }
 

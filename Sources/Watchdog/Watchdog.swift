@@ -76,7 +76,8 @@ public actor Watchdog {
   private var notes: [String]
   private var senderIsRunning: Bool?
   private var progress = QuarantineProgress()
-  /// Messages set aside for each incident since the last word about it.
+  /// Messages set aside for each incident of which nothing was said yet, and the incidents of which it was: once is enough, the
+  /// storm's end gives the sum.
   private var untold: [Int: Int] = [:]
   private var told: Set<Int> = []
 
@@ -201,7 +202,7 @@ public actor Watchdog {
     for source in sources { source.cancel() }
     let now = WallClock.now()
     remember(detector.storms, at: now)
-    tell(Event(.stopping, at: now, .info, "stopping: \(reason)", [JournalField(.reason, reason)]))
+    tell(Event(.stopping, at: now, .info, reason, [JournalField(.reason, reason)]))
     try? report().write(state: configuration.places.state)
     onStop()
   }
@@ -346,13 +347,19 @@ public actor Watchdog {
         case .began(let storm), .changed(let storm):
           try ledger.record(storm)
           context.storms[storm.incident] = storm
-          tell(self.event(event.isBeginning ? .stormBegan : .stormChanged, of: storm, at: now))
+          tell(
+            Event(
+              event.isBeginning ? .stormBegan : .stormChanged, of: storm, mode: policy.mode,
+              at: now))
           planned += ResponsePlanner.plan(event, policy: policy, context: context)
         case .ended(let storm):
           try ledger.record(storm)
-          tellOfQuarantine(storm.incident, at: now)
+          let kept = try ledger.quarantineCounts(incident: storm.incident)
           told.remove(storm.incident)
-          tell(self.event(.stormEnded, of: storm, at: now))
+          tell(
+            Event(
+              endOf: storm, setAside: (kept[.marked] ?? 0) + (kept[.gone] ?? 0), mode: policy.mode,
+              at: now))
         case .joined(let incident, let identity):
           let entry = policy.protect == Policy.Protection() ? nil : read(identity)
           let actions = ResponsePlanner.plan(event, policy: policy, context: context, entry: entry)
@@ -404,9 +411,8 @@ public actor Watchdog {
     for case .quarantined(let record) in progress.outcomes { detector.disregard(record.identity) }
     tell(progress.outcomes, at: now)
     if progress.waiting == 0 {
-      for incident in untold.keys where told.insert(incident).inserted {
-        tellOfQuarantine(incident, at: now)
-      }
+      for (incident, count) in untold { tellOfQuarantine(count, of: incident, at: now) }
+      untold = [:]
     }
   }
 
@@ -487,27 +493,25 @@ public actor Watchdog {
 
   private func tell(_ outcomes: [Outcome], at now: Timestamp) {
     for outcome in outcomes {
-      if case .quarantined(let record) = outcome, let incident = record.incident {
+      if case .quarantined(let record) = outcome, let incident = record.incident,
+        !told.contains(incident)
+      {
         untold[incident, default: 0] += 1
       }
       if let event = Event(outcome, policy: policy, at: now) { tell(event) }
     }
   }
 
-  private func tellOfQuarantine(_ incident: Int, at now: Timestamp) {
-    guard let count = untold.removeValue(forKey: incident), count > 0 else { return }
+  private func tellOfQuarantine(_ count: Int, of incident: Int, at now: Timestamp) {
+    told.insert(incident)
     tell(
       Event(
         .quarantined, at: now, .notice,
-        "incident \(incident): \(count) messages set aside; 'qwarden release --incident \(incident)' puts them back",
+        "incident \(incident): the first \(count) messages are set aside; 'qwarden release --incident \(incident)' puts them back",
         [
           JournalField(.incident, incident), JournalField(.messages, count),
           JournalField(.action, "quarantine"), JournalField(.mode, policy.mode.rawValue),
         ]))
-  }
-
-  private func event(_ id: MessageID, of storm: Storm, at now: Timestamp) -> Event {
-    Event(id, of: storm, mode: policy.mode, at: now)
   }
 
   private func note(_ text: String, at now: Timestamp) {

@@ -72,7 +72,7 @@ struct DemoFolder {
 struct DemoStory: Sendable {
   private static let floodBegins = 5
   private static let backscatterBegins = 20
-  private static let end = 42
+  private static let end = 38
   let folder: DemoFolder
   let keep: Bool
 

@@ -245,8 +245,26 @@ import Testing
     #expect(try ledger.quarantineCounts()[.intended] == 2)
     #expect(try ledger.quarantineCounts(incident: 5)[.released] == 1)
     #expect(try ledger.quarantineTally(incident: 5) == (2, 1))
-    try ledger.forgetQuarantine(closedBefore: .noon + .seconds(7))
+    try ledger.forget(before: .noon + .seconds(6))
+    #expect(try ledger.quarantine(number: record.id) != nil)
+    try ledger.forget(before: .noon + .seconds(7))
     #expect(try ledger.quarantine(number: record.id) == nil)
+    #expect(try ledger.quarantineCounts() == [.intended: 2])
+  }
+
+  @Test("a message that was never copied leaves no row behind, one that was is kept as abandoned")
+  func abandoned() throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database)
+    let identities = (1...3).map { EntryIdentity(id: $0, birth: .noon) }
+    try ledger.intendQuarantine(of: identities, incident: 1, expires: .noon, at: .noon)
+    let rows = try ledger.quarantine([.intended])
+    try ledger.recordCopied([rows[1], rows[2]], at: .noon)
+    let copied = try ledger.quarantine([.copied])
+    try ledger.recordMarked([copied[1]], at: .noon)
+    try ledger.abandon(rows, note: "left", at: .noon)
+    #expect(try ledger.quarantineCounts() == [.abandoned: 1, .marked: 1])
+    #expect(try ledger.quarantine(number: rows[1].id)?.note == "left")
   }
 
   @Test("only messages out of the queue expire, and only when their time has run out")
@@ -288,6 +306,30 @@ import Testing
     #expect(history[0].last == .noon + .seconds(4))
     #expect(history[1].value == [0xFF, 0])
     #expect(try ledger.actions(incident: 2) == [])
+  }
+
+  @Test("what ended long ago is forgotten, what is open is not, and numbers are not used again")
+  func forgetting() throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database)
+    var ended = Storm.sample(1)
+    ended.ended = .noon
+    try ledger.record(ended)
+    try ledger.record(.sample(2))
+    let old = try ledger.intendBlock(
+      Address("a@b.test"), author: .incident(1), reason: "", expires: .noon, at: .noon)
+    let left = try ledger.intendRemoval(of: [old], why: "", by: "qwarden", at: .noon)
+    try ledger.settleBlocks(standing: [], left: left)
+    try ledger.intendBlock(
+      Address("c@d.test"), author: .incident(2), reason: "", expires: .noon, at: .noon)
+    try ledger.forget(before: .noon + .seconds(1))
+    #expect(try ledger.incidents().map(\.incident) == [2])
+    #expect(try ledger.blocks(Set(Block.State.allCases)).map(\.state) == [.intended])
+    var last = Storm.sample(9)
+    last.ended = .noon
+    try ledger.record(last)
+    try ledger.forget(before: .noon + .seconds(1))
+    #expect(try ledger.nextIncident() == 10)
   }
 
   @Test("a row that no version of ours wrote is an error, not a crash")

@@ -163,10 +163,11 @@ struct MessageHeadTests {
   @Test("no bytes break it", arguments: Sample.messages)
   func hostile(_ path: String) throws {
     let bytes = try Sample.bytes(path)
+    var longest = 0
     for seed in 1...700 {
-      let head = MessageHead(Sample.mutated(bytes, seed: UInt64(seed)))
-      #expect(head.subject.count <= 998)
+      longest = max(longest, MessageHead(Sample.mutated(bytes, seed: UInt64(seed))).subject.count)
     }
+    #expect(longest <= 998)
   }
 
   @Test("time is linear in hostile input")
@@ -177,9 +178,9 @@ struct MessageHeadTests {
       let start = ContinuousClock.now
       let text =
         "Received: (qmail 9 invoked for bounce); x\n\n"
-        + String(repeating: unit, count: (1 << 20) / unit.utf8.count)
+        + String(repeating: unit, count: (1 << 18) / unit.utf8.count)
       _ = MessageHead(Array(text.utf8))
-      #expect(ContinuousClock.now - start < .seconds(2))
+      #expect(ContinuousClock.now - start < .seconds(1))
     }
   }
 }

@@ -133,3 +133,40 @@ final class QueueFixture {
     }
   }
 }
+
+extension QueueFixture {
+  private static let sampleFolder =
+    String(#filePath.dropLast("QmailQueueTests/QueueFixture.swift".count)) + "MailTests/Samples"
+
+  static func sample(_ path: String) throws -> [UInt8] {
+    try Descriptor.open("\(sampleFolder)/\(path)").readAll(limit: 1 << 20)
+  }
+
+  /// A queue of the real messages, under their numbers and with the births that qmail-qread printed.
+  static func samples() throws -> QueueFixture {
+    let fixture = QueueFixture(split: 23)
+    for folder in try Descriptor.open(sampleFolder, .directory).names() where folder.first == "0" {
+      let kinds = try Descriptor.open("\(sampleFolder)/\(folder)", .directory).names()
+      for kind in kinds {
+        let files = try Descriptor.open("\(sampleFolder)/\(folder)/\(kind)", .directory).names()
+        for id in files.compactMap({ UInt64($0) }) {
+          guard let kind = QueueFile(rawValue: kind) else { continue }
+          let text = String(decoding: try sample("\(folder)/\(kind.rawValue)/\(id)"), as: UTF8.self)
+          fixture.put(kind, id, text)
+        }
+      }
+    }
+    // "23 Nov 2026 17:41:10 GMT  #1412753  2068  <#@[]> "
+    for line in String(decoding: try sample("qmail-qread.txt"), as: UTF8.self).split(
+      separator: "\n")
+    where line.contains(" GMT  #") {
+      let words = line.split(separator: " ")
+      let clock = words[3].split(separator: ":").compactMap { Int($0) }
+      // 2026-11-23 00:00:00 UTC
+      let seconds = 1_795_392_000 + clock[0] * 3600 + clock[1] * 60 + clock[2]
+      var times = [timespec(tv_sec: seconds, tv_nsec: 5), timespec(tv_sec: seconds, tv_nsec: 5)]
+      utimensat(AT_FDCWD, fixture.path(.info, UInt64(words[5].dropFirst()) ?? 0), &times, 0)
+    }
+    return fixture
+  }
+}

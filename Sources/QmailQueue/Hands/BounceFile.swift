@@ -30,15 +30,15 @@ struct BounceFile {
     throws(RetirementRefusal) -> Bool
   {
     let hadOne = try keepAside(in: store)
-    guard try exists else { return hadOne }
+    guard let found = try EntryFiles.status(path) else { return hadOne }
+    if !found.isRegular { throw .damaged(path: path, why: "it is not a plain file") }
     try files.check()
     guard rename(path, asidePath) == 0 else {
       if errno == ENOENT { return hadOne }
       throw .file(FileError("move aside", path))
     }
     do { try files.check() } catch {
-      // The entry ended between the two calls; whatever was moved goes back under its name.
-      try? putBack()
+      try giveUp(files)
       throw error
     }
     _ = try keepAside(in: store, removing: false)
@@ -57,6 +57,18 @@ struct BounceFile {
       try removeAside()
     }
     return true
+  }
+
+  /// Puts the bounce back under its name, or drops it when the message has left: there it would reach a stranger.
+  func giveUp(_ files: borrowing EntryFiles) throws(RetirementRefusal) {
+    guard try isAside else { return }
+    do { try files.check() } catch {
+      switch error {
+      case .gone, .notTheSame, .unprocessed: return try removeAside()
+      default: throw error
+      }
+    }
+    try putBack()
   }
 
   /// Gives the bounce back to qmail-send; appended when a new one has come.

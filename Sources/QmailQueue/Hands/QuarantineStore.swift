@@ -227,6 +227,9 @@ public final class QuarantineStore {
     }
   }
 
+  /// Whether ``syncBatch()`` has nothing to do.
+  var isFlushed: Bool { unsynced.isEmpty && changedFolders.isEmpty }
+
   /// Makes everything done since the last call outlive the machine: call it after a batch of copies, and again after their bounces were
   /// moved aside, before any mark.
   ///
@@ -235,8 +238,8 @@ public final class QuarantineStore {
   /// each file is asked for itself.
   public func syncBatch() throws(QuarantineError) {
     do throws(FileError) {
-      let isFlushed = unsynced.count > 8 && (try? directory.syncFilesystem()) != nil
-      if !isFlushed && !unsynced.isEmpty {
+      let isWhole = unsynced.count > 8 && (try? directory.syncFilesystem()) != nil
+      if !isWhole && !unsynced.isEmpty {
         for name in unsynced {
           // Missing: cancelled meanwhile.
           do { try directory.open(name).sync() } catch  where error.isMissing {}
@@ -346,6 +349,9 @@ public struct QuarantineEnvelope: ~Copyable {
     try file.write([phase.rawValue], at: EnvelopeFormat.phaseOffset)
     message.phase = phase
   }
+
+  /// When a letter was last changed.
+  func modified() throws(FileError) -> Timestamp { try file.status().modified }
 
   public func sync() throws(FileError) { try file.sync() }
 }

@@ -11,7 +11,10 @@ import Mail
 /// | P | T | not yet marked |
 /// | P | D, or gone | qmail finished this one itself (after a restart of the machine: in doubt, our note of a mark may be lost) |
 /// | M | T | about to be marked, or the mark was lost with the machine: not marked |
-/// | M | D, or gone | ours; only the last one noted may be qmail's own doing in the moment of the kill: in doubt |
+/// | M | D, or gone | ours; but for the last one noted see below |
+///
+/// The kill may have come between the last note and its mark, and qmail have finished that recipient since. Our mark follows the note
+/// within microseconds: where the queue's file was written last at the time of the note, the mark is ours, else it is in doubt.
 public enum Recovery {
   public enum Outcome: Hashable, Sendable {
     /// Nothing was marked: the queue is as if we had never touched the message, and the copy is removed.
@@ -38,6 +41,8 @@ public enum Recovery {
       return try abandonPartial(identity, in: layout, store: store)
     }
     let message = found.message
+    let noted: Timestamp
+    do { noted = try found.modified() } catch { throw .file(error) }
     let files: EntryFiles
     do { files = try EntryFiles.open(identity, sender: message.sender, in: layout) } catch {
       switch error {
@@ -45,8 +50,12 @@ public enum Recovery {
       default: throw error
       }
     }
-    var retirement = Retirement.resume(found, files)
-    try settle(&retirement, message, letters: try retirement.letters(), boot: boot)
+    var retirement = Retirement.resume(found, in: store, files)
+    let letters = try retirement.letters()
+    let prompt = try retirement.channelsWritten(within: promptness, of: noted)
+    for (index, state) in states(of: message, letters: letters, prompt: prompt, boot: boot) {
+      try retirement.set(state, of: index)
+    }
     let isOurs = retirement.recipients.contains { $0.state == .marked || $0.state == .inDoubt }
     let isPending = retirement.recipients.contains { $0.state == .pending }
     guard isOurs else {
@@ -68,19 +77,16 @@ public enum Recovery {
     return String(decoding: bytes.prefix { $0 > 32 }, as: UTF8.self)
   }
 
-  /// Brings the envelope's states in line with the queue's letters, by the table above.
-  private static func settle(
-    _ retirement: inout Retirement, _ message: QuarantinedMessage, letters: [UInt8], boot: String
-  ) throws(RetirementRefusal) {
-    for (index, state) in states(of: message, letters: letters, boot: boot) {
-      try retirement.set(state, of: index)
-    }
-  }
+  /// Between a note and its mark there are two system calls; file times move in ticks of up to 10 ms.
+  private static let promptness = Duration.milliseconds(20)
 
-  /// The new states, by index. `letters` is nil for an entry that has left.
-  static func states(of message: QuarantinedMessage, letters: [UInt8]?, boot: String)
-    -> [(index: Int, state: QuarantinedState)]
-  {
+  /// The states that the table gives where they differ, by index.
+  /// - Parameters:
+  ///   - letters: the queue's, by index; nil for an entry that has left.
+  ///   - prompt: channels whose file was last written at the time of the last note.
+  private static func states(
+    of message: QuarantinedMessage, letters: [UInt8]?, prompt: Set<Channel>, boot: String
+  ) -> [(index: Int, state: QuarantinedState)] {
     let isSettled = message.phase == .marked
     let hasRestarted = message.boot != boot || boot.isEmpty
     // Marks are made in order, so only the last one noted can have been cut off between note and mark.
@@ -92,7 +98,8 @@ public enum Recovery {
       case .pending where isDone:
         changes.append((index, hasRestarted ? .inDoubt : .finishedByQmail))
       case .marked where !isDone: changes.append((index, .pending))
-      case .marked where index == last || (hasRestarted && !isSettled):
+      case .marked where hasRestarted && !isSettled,
+        .marked where index == last && !prompt.contains(recipient.channel):
         changes.append((index, .inDoubt))
       default: break
       }
@@ -109,7 +116,7 @@ public enum Recovery {
     let message = envelope.message
     try BounceFile(message.identity, in: layout).removeAside()
     do throws(FileError) {
-      for (index, state) in states(of: message, letters: nil, boot: boot) {
+      for (index, state) in states(of: message, letters: nil, prompt: [], boot: boot) {
         try envelope.set(state, of: index)
       }
       if envelope.message.recipients.contains(where: { $0.state != .finishedByQmail }) {

@@ -15,6 +15,8 @@ import Mail
 public struct Retirement: ~Copyable {
   private let files: EntryFiles
   private var mess: Descriptor?
+  /// Where the copy is, once there is one.
+  private var store: QuarantineStore?
   private var envelope: QuarantineEnvelope?
   /// Recipients pending when the entry was opened, with the states that the envelope has on disk.
   public private(set) var recipients: [QuarantinedRecipient]
@@ -63,11 +65,15 @@ public struct Retirement: ~Copyable {
   }
 
   /// Takes up what an earlier process left off.
-  static func resume(_ envelope: consuming QuarantineEnvelope, _ files: consuming EntryFiles)
-    -> Retirement
-  {
+  static func resume(
+    _ envelope: consuming QuarantineEnvelope, in store: QuarantineStore,
+    _ files: consuming EntryFiles
+  ) -> Retirement {
     let recipients = envelope.message.recipients
-    return Retirement(files: files, mess: nil, envelope: envelope, recipients: recipients)
+    var retirement = Retirement(
+      files: files, mess: nil, envelope: envelope, recipients: recipients)
+    retirement.store = store
+    return retirement
   }
 
   // MARK: The steps
@@ -83,6 +89,7 @@ public struct Retirement: ~Copyable {
     case .some(let source): envelope = try store.add(message, from: source)
     case .none: return  // copied already
     }
+    self.store = store
     mess = nil
   }
 
@@ -112,11 +119,16 @@ public struct Retirement: ~Copyable {
     public var foundDone = 0
   }
 
-  /// Checks the entry once more, then marks what is pending: each recipient in the envelope first, then in the queue.
+  /// Checks the entry once more, then marks what is pending: each recipient in the envelope first, then in the queue. Never without a
+  /// copy that outlives the machine: what the store has not flushed yet is flushed first.
   ///
   /// - Throws: anything thrown before the first mark (`gone`, `unprocessed`, `notTheSame` always are) leaves the queue as it was, and
   ///   ``cancel(from:)`` is in order. Later, `cancel` refuses and ``Recovery`` must finish.
   public mutating func mark() throws(RetirementRefusal) -> Marks {
+    guard let store else {
+      throw .store(QuarantineError(.missing, files.layout.queue, "the message was not copied yet"))
+    }
+    do { try store.syncBatch() } catch { throw .store(error) }
     try files.check()
     var marks = Marks()
     for index in recipients.indices where recipients[index].state == .pending {
@@ -190,18 +202,7 @@ public struct Retirement: ~Copyable {
   // MARK: For recovery
 
   borrowing func abandon(in store: QuarantineStore) throws(RetirementRefusal) {
-    let bounce = BounceFile(identity, in: files.layout)
-    if try bounce.isAside {
-      do {
-        try files.check()
-        try bounce.putBack()
-      } catch {
-        switch error {
-        case .gone, .notTheSame: try bounce.removeAside()
-        default: throw error
-        }
-      }
-    }
+    try BounceFile(identity, in: files.layout).giveUp(files)
     switch envelope {
     case .none: return
     case .some: do { try store.delete(identity) } catch { throw .store(error) }
@@ -213,6 +214,21 @@ public struct Retirement: ~Copyable {
     var letters: [UInt8] = []
     for recipient in recipients { letters.append(try files.letter(of: recipient)) }
     return letters
+  }
+
+  /// Channels whose recipient file was last written so soon after `moment` (or in the same tick of the file clock).
+  borrowing func channelsWritten(within limit: Duration, of moment: Timestamp)
+    throws(RetirementRefusal) -> Set<Channel>
+  {
+    var found: Set<Channel> = []
+    for channel in Channel.allCases {
+      if let written = try files.status(of: channel)?.modified, written >= moment,
+        written < moment + limit
+      {
+        found.insert(channel)
+      }
+    }
+    return found
   }
 
   mutating func set(_ state: QuarantinedState, of index: Int) throws(RetirementRefusal) {

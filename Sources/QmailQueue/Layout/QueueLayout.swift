@@ -64,7 +64,8 @@ public struct QueueLayout: Sendable, Hashable {
       notes.append("mess has numbered directories beyond \(split - 1), which are not read")
     }
     for name in ["info", "local", "remote"] {
-      let found = try numbers(in: name, of: top).contiguous
+      // Members of group qmail may count mess and todo, as qmail-qstat does, but not look in here.
+      guard let found = try? numbers(in: name, of: top).contiguous else { continue }
       if found != split {
         notes.append(
           "\(name) has \(found) subdirectories, but mess has \(split): qmail was rebuilt with another conf-split?"

@@ -107,17 +107,14 @@ extension QueueWatcher {
       if !seen[slot], !found[Int(id % UInt64(split))].wasSkipped { doubtful.append(id) }
       if table.states[slot].contains(.bouncing) != bouncing.contains(id) { written.append(id) }
     }
-    var new = todo.filter { table.slot(of: $0) == nil }
-    foundInTodo.formUnion(new)
-    new += found.flatMap(\.unknown)
-    if !told.isEmpty {
-      let stillThere = Set(new)
-      told.formIntersection(stillThere)
-    }
+    var new = found.flatMap(\.unknown)
     for id in doubtful {
       guard let slot = self.table.slot(of: id) else { continue }
-      if !settleDoubt(slot, queue) { new.append(id) }
+      if !settleDoubt(slot, queue), !inTodo.contains(id) { new.append(id) }
     }
+    // Last, as a number whose message has just been found gone may stand in todo for another.
+    new += todo.filter { self.table.slot(of: $0) == nil }
+    if !told.isEmpty { told.formIntersection(new) }
     for id in written {
       guard let slot = self.table.slot(of: id), !self.table.states[slot].contains(.unprocessed)
       else { continue }
@@ -127,6 +124,7 @@ extension QueueWatcher {
     let wanted = self.table.count + new.count
     self.table.reserve(wanted + wanted / 8)
     backlog = new
+    backlogWasLarge = new.count > 10_000
   }
 
   /// Reads messages that a pass has found, in its order.
@@ -137,7 +135,7 @@ extension QueueWatcher {
       backlog = []
       read(all, queue, isNew: false)
       // A first pass over a large queue leaves much freed memory behind, which a daemon should give back.
-      if table.count > 10_000 { FreedMemory.giveBack() }
+      if backlogWasLarge { FreedMemory.giveBack() }
     } else {
       let some = Array(backlog.suffix(most))
       backlog.removeLast(some.count)

@@ -28,8 +28,9 @@ public final class QueueWatcher {
   var lastPass = Timestamp(nanoseconds: 0)
   /// Found by a pass and not read yet.
   var backlog: [UInt64] = []
-  /// Found in todo by the last pass: the event of their arrival is no second arrival.
-  var foundInTodo: Set<UInt64> = []
+  var backlogWasLarge = false
+  /// Young messages that the last pass found: the event of their arrival, still to be taken, is no second arrival.
+  var justFound: Set<UInt64> = []
   /// Damage already told.
   var told: Set<UInt64> = []
   private var toldNote: String?
@@ -63,6 +64,12 @@ public final class QueueWatcher {
     let start = WallClock.monotonic()
     self.now = now
     let queue = try openQueue()
+    if !events.isComplete, events.number != nil {
+      // A directory that could not be watched may be there again.
+      events.watch(layout, queue.spread)
+      needsPass = true
+      mustCompareBirths = true
+    }
     takeEvents(queue)
     if events.hasOverflowed {
       needsPass = true
@@ -165,7 +172,7 @@ public final class QueueWatcher {
     }
     if taken >= Self.mostEvents { report.hasMore = true }
     report.statistics.events += taken
-    foundInTodo = []
+    justFound = []
   }
 
   /// Finds out on disk what became of the numbers that were touched.
@@ -197,10 +204,12 @@ public final class QueueWatcher {
 
   /// Whether an arrival event tells of the message already known, which a pass found before its event was taken.
   private func isSameArrival(_ slot: Int, _ arrivals: Int, _ queue: OpenQueue) -> Bool {
-    guard arrivals == 1, table.states[slot].contains(.unprocessed) else { return false }
     let id = table.ids[slot]
-    if let todo = queue.status(.todo, id) { return todo.birth == table.birth(slot) }
-    return foundInTodo.contains(id)
+    guard arrivals == 1, justFound.contains(id) else { return false }
+    guard table.states[slot].contains(.unprocessed) else {
+      return queue.status(.info, id)?.birth == table.birth(slot)
+    }
+    return queue.status(.todo, id).map { $0.birth == table.birth(slot) } ?? true
   }
 
   /// Settles one known number.
@@ -325,6 +334,7 @@ public final class QueueWatcher {
       if entry.isDoneOnly { state.insert(.doneOnly) }
       table.insert(entry.identity, infoInode: reading.infoInode, state)
       told.remove(id)
+      if !isNew, entry.identity.birth > lastPass - .seconds(2) { justFound.insert(id) }
       report.statistics.new += 1
       observe(.arrival(entry))
     case .gone:

@@ -166,7 +166,33 @@ struct RecoveryTests {
     let outcome = try Recovery.finish(
       entry, in: queue.layout, store: store, look: try queue.look(), boot: "boot")
     #expect(outcome == .quarantined(markedNow: 1))
-    #expect(try store.read(entry).recipients.map(\.state) == [.marked, .inDoubt, .marked])
+    let states = try store.read(entry).recipients.map(\.state)
+    #expect(states == [.marked, .marked, .marked])
+  }
+
+  @Test(
+    "Of the last recipient noted before the kill, a mark at once is ours and a later one is in doubt"
+  )
+  func lastNoted() throws {
+    for isLate in [false, true] {
+      let queue = try HandsFixture()
+      let store = try queue.store()
+      let entry = try queue.entry(15, remote: ["Ta@r.test", "Tb@r.test"])
+      do {
+        var retirement = try Retirement.open(entry, sender: sender, in: queue.layout)
+        try retirement.copy(into: store, at: entry.birth, boot: "boot")
+        try store.syncBatch()
+        var envelope = try store.open(entry)
+        try envelope.set(.marked, of: 0)
+        if isLate { usleep(60_000) }
+        try queue.markDone(.remote, 15, at: 0)
+      }
+      let outcome = try Recovery.finish(
+        entry, in: queue.layout, store: store, look: try queue.look(), boot: "boot")
+      #expect(outcome == .quarantined(markedNow: 1))
+      #expect(
+        try store.read(entry).recipients.map(\.state) == [isLate ? .inDoubt : .marked, .marked])
+    }
   }
 
   @Test("After a restart of the machine what cannot be known is in doubt, not lost and not doubled")

@@ -193,11 +193,25 @@ struct RetirementTests {
     try second.cancel(from: store)
     #expect(try queue.bounces() == ["50": "<c>:\nnew\n\n<b>:\nold\n\n"])
 
-    // The entry ended meanwhile: under its number the bounce would reach a stranger.
-    let third = try begun()
-    queue.finish(50)
-    try third.cancel(from: store)
-    #expect(try queue.bounces() == [:])
+    // The entry ended meanwhile, or its number is already another's: there the bounce would reach a stranger.
+    for isReused in [false, true] {
+      try queue.entry(50, remote: ["Ta@r.test"], bounce: "<b>:\nold\n\n")
+      let third = try begun()
+      queue.finish(50)
+      if isReused { try queue.write("u0\0", to: queue.layout.path(.todo, 50)) }
+      try third.cancel(from: store)
+      #expect(try queue.bounces() == [:])
+    }
+    unlink(queue.layout.path(.todo, 50))
+    symlink("/etc/passwd", queue.layout.path(.bounce, 50))
+    let fourth = try queue.entry(50, remote: ["Ta@r.test"])
+    let retirement = try Retirement.open(
+      fourth, sender: Address("alice@mx.test"), in: queue.layout)
+    var refused: RetirementRefusal?
+    do { try retirement.moveBounceAside(into: store) } catch { refused = error }
+    #expect(
+      refused
+        == .damaged(path: queue.layout.path(.bounce, 50), why: "it is not a plain file"))
   }
 
   @Test("After a mark there is no cancelling")
@@ -238,6 +252,21 @@ struct RetirementTests {
     #expect(try departing.sweepBounce(into: store))
     #expect(try queue.bounces() == [:])
     #expect(try store.bounce(entry) == Array("one\ntwo\n".utf8))
+  }
+
+  @Test("Nothing is marked without a copy, and no copy is left unflushed by a mark")
+  func neverWithoutCopy() throws {
+    let entry = try queue.entry(55, remote: ["Ta@r.test"], bounce: "b\n")
+    var retirement = try Retirement.open(entry, sender: Address("alice@mx.test"), in: queue.layout)
+    var refused: RetirementRefusal?
+    do { _ = try retirement.mark() } catch { refused = error }
+    #expect(refused != nil)
+    #expect(queue.letters(55) == "T")
+    try retirement.copy(into: store, at: entry.birth)
+    #expect(!store.isFlushed)
+    _ = try retirement.mark()
+    #expect(store.isFlushed)
+    #expect(queue.letters(55) == "D")
   }
 
   @Test("The same message is not copied twice")

@@ -1,0 +1,25 @@
+import Mail
+
+/// Strangers whose mail has reached our users: a bounce to one of them is an ordinary failure, storm or not.
+///
+/// Bounded: two generations of 16,384 clients and senders.
+struct Acquaintances: Sendable {
+  private var young: Set<UInt64> = []
+  private var old: Set<UInt64> = []
+  private static let limit = 16_384
+
+  mutating func delivered(_ facts: MailFacts) {
+    if young.count >= Self.limit { (old, young) = (young, []) }
+    if let client = facts.client { young.insert(StableHash.of(client.utf8)) }
+    if !facts.sender.isBounceSender { young.insert(StableHash.of(facts.sender.bytes)) }
+  }
+
+  /// Whether the client or the very sender of a bounce's original is known.
+  func include(_ origin: Source.Origin) -> Bool {
+    if holds(StableHash.of(origin.sender.lowercased.bytes)) { return true }
+    guard case .network(let client, _, _) = origin.source else { return false }
+    return holds(StableHash.of(client.utf8))
+  }
+
+  private func holds(_ hash: UInt64) -> Bool { young.contains(hash) || old.contains(hash) }
+}

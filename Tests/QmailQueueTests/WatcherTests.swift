@@ -1,0 +1,338 @@
+import Files
+import Glibc
+import Mail
+import Testing
+
+@testable import QmailQueue
+
+@Suite("Following a queue")
+struct WatcherTests {
+  private let now = Timestamp(seconds: 1_795_455_660)
+
+  private func poll(_ watcher: QueueWatcher, full: Bool = false) throws -> PollReport {
+    try watcher.poll(at: now, fullPass: full)
+  }
+
+  /// The observations in short form.
+  private func story(_ report: PollReport) -> [String] {
+    report.observations.map { observation in
+      switch observation.event {
+      case .arrival(let entry): "\(entry.isUnprocessed ? "todo" : "whole") \(entry.identity.id)"
+      case .processed(let identity): "processed \(identity.id)"
+      case .progress(let p):
+        "progress \(p.id) \(p.doneLocal)+\(p.doneRemote)"
+          + (p.isBouncing ? " failed \(p.failed.map(String.init) ?? "?")" : "")
+      case .departure(let id): "gone \(id)"
+      default: "other"
+      }
+    }
+  }
+
+  /// Drops what the kernel has to tell, as an overflow would.
+  private func loseEvents(_ watcher: QueueWatcher) {
+    while watcher.events.take({ _, _ in }) > 0 {}
+    watcher.needsPass = true
+    watcher.mustCompareBirths = true
+  }
+
+  @Test("the life of a message, step by step", arguments: [false, true])
+  func life(todoIsSplit: Bool) throws {
+    let fixture = QueueFixture(todoIsSplit: todoIsSplit)
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    #expect(watcher.eventDescriptor != nil)
+    #expect(try poll(watcher).statistics.wasFullPass)
+    let id = fixture.inject(from: "a@b", to: ["x@mx", "c@d", "e@f"])
+    #expect(try story(poll(watcher)) == ["todo \(id)"])
+    #expect(watcher.counts.unprocessed == 1)
+    fixture.takeIn(id, from: "a@b", local: ["x@mx"], remote: ["c@d", "e@f"])
+    #expect(try story(poll(watcher)) == ["processed \(id)"])
+    #expect(
+      watcher.counts
+        == QueueCounts(messages: 1, unprocessed: 0, local: 1, remote: 1, bouncing: 0, doneOnly: 0))
+    var info = stat()
+    lstat(fixture.path(.info, id), &info)
+    #expect(watcher.identity(of: id) == EntryIdentity(id: id, birth: info.birth))
+    try fixture.markDone(.local, id)
+    #expect(try story(poll(watcher)) == ["progress \(id) 1+0"])
+    fixture.append("<c@d>:\nno\n\n", fixture.path(.bounce, id))
+    try fixture.markDone(.remote, id)
+    #expect(try story(poll(watcher)) == ["progress \(id) 1+1 failed 1"])
+    fixture.append("<e@f>:\nno\n\n<unfinished", fixture.path(.bounce, id))
+    #expect(try story(poll(watcher)) == ["progress \(id) 1+1 failed 2"])
+    try fixture.markDone(.remote, id)
+    _ = try poll(watcher)
+    #expect(watcher.counts.doneOnly == 1 && watcher.counts.bouncing == 1)
+    fixture.end(id)
+    #expect(try story(poll(watcher)) == ["gone \(id)"])
+    #expect(watcher.identity(of: id) == nil)
+    #expect(try poll(watcher, full: true).observations.isEmpty)
+  }
+
+  @Test("a message taken in before it was looked at arrives whole; one that has gone is missed")
+  func quick() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    _ = try poll(watcher)
+    let whole = fixture.message(from: "a@b", remote: ["c@d"])
+    #expect(try story(poll(watcher)) == ["whole \(whole)"])
+    let missed = fixture.message(from: "a@b", remote: ["c@d"])
+    fixture.end(missed)
+    let report = try poll(watcher)
+    #expect(report.observations.isEmpty && report.statistics.missed == 1)
+  }
+
+  @Test("a number that changes hands between two polls is a departure and an arrival")
+  func reused() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    _ = try poll(watcher)
+    func make(_ sender: String) {
+      fixture.put(.mess, 7, QueueFixture.relayed)
+      fixture.put(.intd, 7, "u1\0p2\0F\(sender)\0Tc@d\0")
+      link(fixture.path(.intd, 7), fixture.path(.todo, 7))
+    }
+    make("a@b")
+    #expect(try story(poll(watcher)) == ["todo 7"])
+    // Taken in, ended, given away, within one batch of events.
+    fixture.takeIn(7, from: "a@b", remote: ["c@d"])
+    fixture.end(7)
+    make("second@b")
+    #expect(try story(poll(watcher)) == ["gone 7", "todo 7"])
+    fixture.takeIn(7, from: "second@b", remote: ["c@d"])
+    #expect(try story(poll(watcher)) == ["processed 7"])
+    fixture.end(7)
+    make("third@b")
+    fixture.takeIn(7, from: "third@b", remote: ["c@d"])
+    #expect(try story(poll(watcher)) == ["gone 7", "whole 7"])
+    // Twice within one batch: the one between was missed.
+    fixture.end(7)
+    make("fourth@b")
+    fixture.takeIn(7, from: "fourth@b")
+    fixture.end(7)
+    make("fifth@b")
+    let report = try poll(watcher)
+    #expect(story(report) == ["gone 7", "todo 7"] && report.statistics.missed == 1)
+  }
+
+  @Test("the first poll tells everything that stands in the queue; in pieces when asked")
+  func first() throws {
+    let fixture = QueueFixture()
+    var ids: Set<UInt64> = []
+    for i in 0..<300 { ids.insert(fixture.message(from: "a@b", remote: ["\(i)@c"])) }
+    for i in 0..<10 { ids.insert(fixture.inject(from: "a@b", to: ["\(i)@c"])) }
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    let later = fixture.inject(from: "late@b", to: ["c@d"])
+    ids.insert(later)
+    var seen: [UInt64] = []
+    var polls = 0
+    while true {
+      let report = try watcher.poll(at: now, fullPass: false, atMost: 100)
+      for case .arrival(let entry) in report.observations.map(\.event) {
+        seen.append(entry.identity.id)
+      }
+      polls += 1
+      if !report.hasMore { break }
+    }
+    #expect(Set(seen) == ids && seen.count == ids.count)
+    #expect(polls == 4)
+    #expect(watcher.counts.messages == 311 && watcher.counts.unprocessed == 11)
+  }
+
+  @Test("a full pass makes good what lost events hid")
+  func lost() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    let stays = fixture.message(from: "a@b", remote: ["c@d"])
+    let goes = fixture.message(from: "a@b", remote: ["c@d"])
+    let waits = fixture.inject(from: "a@b", to: ["c@d"])
+    let leaves = fixture.inject(from: "a@b", to: ["c@d"])
+    let bounces = fixture.message(from: "a@b", remote: ["c@d"])
+    #expect(try poll(watcher).statistics.new == 5)
+    fixture.end(goes)
+    fixture.takeIn(waits, from: "a@b", remote: ["c@d"])
+    fixture.takeIn(leaves, from: "a@b")
+    fixture.end(leaves)
+    fixture.put(.bounce, bounces, "<c@d>:\nno\n\n")
+    try fixture.markDone(.remote, stays)
+    let comes = fixture.inject(from: "new@b", to: ["c@d"])
+    loseEvents(watcher)
+    let story = Set(story(try poll(watcher)))
+    var expected: Set = [
+      "processed \(waits)", "progress \(bounces) 0+0 failed 1", "progress \(stays) 0+1",
+      "todo \(comes)",
+    ]
+    // The filesystem may have given the new message one of the freed numbers.
+    for id in [goes, leaves] { expected.insert("gone \(id)") }
+    #expect(story == expected)
+    #expect(try poll(watcher, full: true).observations.isEmpty)
+  }
+
+  @Test("a full pass finds a number that stands in todo again, unseen")
+  func lostReuseInTodo() throws {
+    let fixture = QueueFixture()
+    fixture.put(.mess, 7, QueueFixture.relayed)
+    fixture.put(.info, 7, "Fa@b\0")
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    _ = try poll(watcher)
+    fixture.remove(.info, 7)
+    fixture.put(.todo, 7, "u1\0p2\0Fz@b\0Tc@d\0")
+    loseEvents(watcher)
+    #expect(try story(poll(watcher)) == ["gone 7", "todo 7"])
+  }
+
+  @Test("a message that a pass meets before its event is told once")
+  func metByPass() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    _ = try poll(watcher)
+    let whole = fixture.message(from: "a@b", remote: ["c@d"])
+    let waits = fixture.inject(from: "a@b", to: ["c@d"])
+    let between = fixture.inject(from: "a@b", to: ["c@d"])
+    let queue = try #require(watcher.queue)
+    try watcher.pass(queue)
+    watcher.readBacklog(queue, atMost: .max)
+    fixture.takeIn(between, from: "a@b", remote: ["c@d"])
+    #expect(
+      try Set(story(poll(watcher)))
+        == ["whole \(whole)", "todo \(waits)", "todo \(between)", "processed \(between)"])
+    #expect(watcher.counts.messages == 3)
+  }
+
+  @Test("a full pass finds a number that changed hands unseen", arguments: [false, true])
+  func lostReuse(sameInfoInode: Bool) throws {
+    let fixture = QueueFixture()
+    fixture.put(.mess, 7, QueueFixture.relayed)
+    fixture.put(.info, 7, "Fa@b\0")
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    #expect(try story(poll(watcher)) == ["whole 7"])
+    // The kernel stamps files by a clock of some milliseconds; no two births in one tick.
+    usleep(20_000)
+    if sameInfoInode {
+      // As when the filesystem gives the inode of the old info file to the new one.
+      fixture.put(.info, 7, "Fz@b\0")
+    } else {
+      fixture.write("Fz@b\0", "\(fixture.queue)/new")
+      rename("\(fixture.queue)/new", fixture.path(.info, 7))
+    }
+    loseEvents(watcher)
+    let report = try poll(watcher)
+    #expect(story(report) == ["gone 7", "whole 7"])
+    #expect(watcher.counts.messages == 1)
+  }
+
+  @Test("a quiet directory is not listed again, a changed one is")
+  func stamps() {
+    let old = Timestamp(seconds: 1000)
+    let stamp = DirectoryStamp(modified: old, listed: Timestamp(seconds: 1003))
+    #expect(stamp.isCurrent(old))
+    #expect(!stamp.isCurrent(Timestamp(seconds: 1001)))
+    #expect(!DirectoryStamp(modified: old, listed: Timestamp(seconds: 1001)).isCurrent(old))
+    #expect(!DirectoryStamp(modified: old, listed: Timestamp(seconds: 900)).isCurrent(old))
+  }
+
+  @Test("damage is told once, and the message when it is whole")
+  func damage() throws {
+    let fixture = QueueFixture()
+    fixture.put(.info, 7, "Fa@b")
+    fixture.write("x", "\(fixture.queue)/info/2/junk")
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    #expect(try poll(watcher).damaged.map(\.id) == [7])
+    #expect(try poll(watcher, full: true).damaged.isEmpty)
+    fixture.put(.mess, 7, QueueFixture.relayed)
+    fixture.put(.info, 7, "Fa@b\0")
+    #expect(try story(poll(watcher, full: true)) == ["whole 7"])
+  }
+
+  @Test("a queue that goes away is an error; when it is back, what happened meanwhile is told")
+  func away() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    let stays = fixture.message(from: "a@b", remote: ["c@d"])
+    let goes = fixture.message(from: "a@b", remote: ["c@d"])
+    _ = try poll(watcher)
+    rename(fixture.queue, "\(fixture.qmail)/away")
+    do {
+      _ = try poll(watcher)
+      Issue.record("no error")
+    } catch { #expect((error as? QueueError)?.kind == .noQueue) }
+    // Another queue in its place, then the old one again.
+    fixture.makeQueue()
+    #expect(Set(try story(poll(watcher))) == ["gone \(stays)", "gone \(goes)"])
+    rename(fixture.queue, "\(fixture.qmail)/other")
+    rename("\(fixture.qmail)/away", fixture.queue)
+    fixture.end(goes)
+    #expect(try story(poll(watcher)) == ["whole \(stays)"])
+    let new = fixture.inject(from: "a@b", to: ["c@d"])
+    #expect(try story(poll(watcher)) == ["todo \(new)"])
+  }
+
+  @Test(
+    "a directory that is missing in the middle is an error that names it, and nothing seen is lost")
+  func hole() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    _ = try poll(watcher)
+    let id = fixture.inject(from: "a@b", to: ["c@d"])
+    rename("\(fixture.queue)/info/3", "\(fixture.queue)/info.3")
+    do {
+      _ = try poll(watcher, full: true)
+      Issue.record("no error")
+    } catch { #expect((error as? QueueError)?.path.hasSuffix("info/3") == true) }
+    rename("\(fixture.queue)/info.3", "\(fixture.queue)/info/3")
+    #expect(try story(poll(watcher, full: true)) == ["todo \(id)"])
+    let next = fixture.message(from: "a@b", remote: ["c@d"])
+    #expect(try story(poll(watcher)) == ["whole \(next)"])
+    let isComplete = watcher.events.isComplete
+    #expect(isComplete)
+  }
+
+  @Test("health: no qmail-send here, some space left")
+  func health() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    guard case .health(let health) = watcher.health(at: now).event else {
+      Issue.record("no health")
+      return
+    }
+    #expect(health.senderIsRunning != true)
+    #expect(health.freeSpace > 0 && health.freeSpace <= 1)
+    #expect(health.freeInodes > 0 && health.freeInodes <= 1)
+    let lock = try FileLock.take("\(fixture.queue)/lock/sendmutex", waiting: false)
+    #expect(QmailSend.isRunning(try fixture.layout) != false)
+    _ = consume lock
+  }
+
+  @Test("the table keeps up with a dictionary through random changes")
+  func table() {
+    var table = EntryTable()
+    var model: [UInt64: Int64] = [:]
+    var state: UInt64 = 88_172_645_463_325_252
+    func next(_ bound: UInt64) -> UInt64 {
+      state ^= state << 13
+      state ^= state >> 7
+      state ^= state << 17
+      return state % bound
+    }
+    var isSound = true
+    for step in 0..<40_000 {
+      let id = next(3000) * 23
+      if let slot = table.slot(of: id) {
+        isSound = isSound && table.birth(slot).nanoseconds == model[id]
+        if next(2) == 0 {
+          table.remove(slot)
+          model[id] = nil
+        }
+      } else {
+        isSound = isSound && model[id] == nil
+        table.insert(
+          EntryIdentity(id: id, birth: Timestamp(nanoseconds: Int64(step))), infoInode: id, [])
+        model[id] = Int64(step)
+      }
+      isSound = isSound && table.count == model.count
+    }
+    #expect(isSound)
+    for (id, birth) in model {
+      #expect(table.slot(of: id).map { table.birth($0).nanoseconds } == birth)
+    }
+  }
+}

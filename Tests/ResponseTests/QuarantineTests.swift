@@ -1,0 +1,257 @@
+import Files
+import Glibc
+import Ledger
+import Mail
+import Policy
+import QmailQueue
+import QmailSimulator
+import Testing
+
+@testable import Response
+
+@Suite struct QuarantineTests {
+  @Test(
+    "a message's way: copied, marked, gone without a bounce, released byte for byte to those still pending"
+  )
+  func life() throws {
+    let bench = try Workbench()
+    bench.obey { $0.recipient == Address("done@remote.example") ? .success : .deferral }
+    let spam = try bench.message(to: [
+      "bob@mx.test", "done@remote.example", "late@remote.example",
+    ])
+    let other = try bench.message(from: "carol@mx.test")
+    #expect(try bench.letters(spam) == "TDT")
+    let original = try bench.bytes(
+      try QueueLayout.read(qmail: bench.qmail).path(.mess, spam.id))
+
+    let responder = try bench.responder()
+    let outcomes = bench.quarantine([spam], with: responder)
+    let record = try #require(outcomes.compactMap(\.quarantined).first)
+    #expect(record.facts.recipients == 2)
+    #expect(record.facts.subject == Array("spam".utf8))
+    #expect(record.facts.source.client == "198.18.0.9")
+    #expect(try bench.letters(spam) == "DDD")
+    #expect(try bench.letters(other) == "T")
+    #expect(try responder.ledger.departingCount() == 1)
+
+    bench.pass(seconds: 3600)
+    let later = responder.quarantineTick(at: bench.now)
+    #expect(later.outcomes.compactMap(\.gone).map(\.identity) == [spam])
+    #expect(later.leaving == 0)
+    #expect(bench.log.contains("end msg \(spam.id)"))
+    #expect(!bench.log.contains { $0.hasPrefix("warning") || $0.hasPrefix("bounce") })
+    #expect(bench.deliveries.map(\.attempt.recipient) == [Address("done@remote.example")])
+
+    bench.obey { _ in .success }
+    let gone = try #require(try responder.ledger.quarantine(number: record.id))
+    #expect(gone.state == .gone)
+    let released = responder.release(gone, inDoubt: false, at: bench.now)
+    #expect(released.compactMap(\.released).first?.released == 2)
+    bench.pass(seconds: 10)
+    let given = bench.deliveries.filter { $0.attempt.sender == Address("alice@mx.test") }
+      .dropFirst()
+    #expect(
+      Set(given.map(\.attempt.recipient)) == [
+        Address("bob@mx.test"), Address("late@remote.example"),
+      ])
+    for delivery in given {
+      let end = try #require(delivery.message.firstIndex(of: 10))
+      #expect(Array(delivery.message[(end + 1)...]) == original)
+    }
+    #expect(try responder.ledger.quarantine(number: record.id)?.state == .released)
+    #expect(
+      try QuarantineStore(path: "\(bench.state)/quarantine", creating: false).contents().messages
+        == [])
+    let again = responder.release(gone, inDoubt: false, at: bench.now)
+    #expect(again.compactMap(\.failure).first?.why.contains("released already") == true)
+  }
+
+  @Test("a bounce that was due is not sent, and its text is kept with the copy")
+  func bounce() throws {
+    let bench = try Workbench()
+    bench.obey { $0.recipient == Address("no@remote.example") ? .failure : .deferral }
+    let spam = try bench.message(to: ["no@remote.example", "late@remote.example"])
+    #expect(try bench.letters(spam) == "DT")
+    let responder = try bench.responder()
+    _ = bench.quarantine([spam], with: responder)
+    let store = try QuarantineStore(path: "\(bench.state)/quarantine", creating: false)
+    #expect(try store.bounce(spam)?.starts(with: "<no@remote.example>:".utf8) == true)
+    bench.pass(seconds: 3600)
+    #expect(responder.quarantineTick(at: bench.now).outcomes.compactMap(\.gone).count == 1)
+    #expect(!bench.log.contains { $0.hasPrefix("bounce msg") })
+  }
+
+  @Test("a virtual domain's prepend is taken off local recipients when they are given back")
+  func prepend() throws {
+    var control = SimulatedQmail.usualControl
+    control["virtualdomains"] = "vdom.test:joe\n"
+    control["rcpthosts"] = "mx.test\nvdom.test\n"
+    let bench = try Workbench(control: control)
+    let spam = try bench.message(to: ["bob@vdom.test"])
+    let responder = try bench.responder()
+    let record = try #require(
+      bench.quarantine([spam], with: responder).compactMap(\.quarantined).first)
+    bench.obey { _ in .success }
+    _ = responder.release(record, inDoubt: false, at: bench.now)
+    bench.pass(seconds: 10)
+    #expect(bench.deliveries.map(\.attempt.recipient) == [Address("joe-bob@vdom.test")])
+  }
+
+  @Test("a message being delivered is left until the attempt is over")
+  func inFlight() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    try bench.beginDelivery(from: "alice@mx.test", to: "bob@remote.example")
+    let responder = try bench.responder()
+    let outcomes = bench.quarantine([spam], with: responder)
+    #expect(outcomes == [])
+    #expect(try bench.letters(spam) == "T")
+    #expect(try responder.ledger.quarantine([.intended]).count == 1)
+    bench.endDelivery()
+    #expect(bench.settle(responder).compactMap(\.quarantined).count == 1)
+  }
+
+  @Test(
+    "recipients whose delivery began in the last moment are in doubt, and given back only when asked"
+  )
+  func inDoubt() throws {
+    let bench = try Workbench()
+    let spam = try bench.message(to: ["bob@remote.example"])
+    let responder = try bench.responder()
+    var looks = 0
+    let proc = "\(bench.path)/proc"
+    responder.look = { [unowned bench] in
+      looks += 1
+      // The third look is the one after the marks.
+      if looks == 3 { try bench.beginDelivery(from: "alice@mx.test", to: "bob@remote.example") }
+      return try DeliveriesInFlight.look(proc: proc)
+    }
+    let record = try #require(
+      bench.quarantine([spam], with: responder).compactMap(\.quarantined).first)
+    #expect(record.facts.inDoubt == 1)
+    bench.endDelivery()
+    let held = responder.release(record, inDoubt: false, at: bench.now)
+    #expect(held.compactMap(\.failure).first?.why.contains("--in-doubt") == true)
+    let given = responder.release(record, inDoubt: true, at: bench.now)
+    #expect(given.compactMap(\.released).count == 1)
+  }
+
+  @Test(
+    "what left, what changed hands and what is protected is left alone, and the record says why")
+  func abandoned() throws {
+    let bench = try Workbench()
+    let stranger = try bench.message(from: "carol@mx.test")
+    let ghost = EntryIdentity(id: 4, birth: bench.start)
+    let reused = EntryIdentity(id: stranger.id, birth: stranger.birth - .seconds(5))
+    let saved = try bench.message(from: "ceo@mx.test")
+    bench.policy.protect.senders = ["ceo@mx.test"]
+    let responder = try bench.responder()
+    let outcomes = bench.quarantine([ghost, reused, saved], with: responder)
+    let notes = outcomes.compactMap(\.abandoned).compactMap(\.note)
+    #expect(notes.count == 3)
+    #expect(notes[0].contains("left the queue"))
+    #expect(notes[1].contains("reused"))
+    #expect(notes[2].contains("protect list"))
+    #expect(try bench.letters(stranger) == "T")
+    #expect(try bench.letters(saved) == "T")
+  }
+
+  @Test("what was released is not set aside again by the storm that goes on")
+  func notAgain() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    let responder = try bench.responder()
+    let record = try #require(
+      bench.quarantine([spam], with: responder).compactMap(\.quarantined).first)
+    _ = responder.release(record, inDoubt: false, at: bench.now)
+    bench.now = WallClock.now()
+    bench.pass(seconds: 1)
+    let layout = try QueueLayout.read(qmail: bench.qmail)
+    var back: Entry?
+    try QueueIDs.all(layout).forEach { id in
+      if case .entry(let entry) = EntryReader(layout: layout).read(id), entry.source == .uid(0) {
+        back = entry
+      }
+    }
+    let entry = try #require(back)
+    let outcomes = bench.quarantine([entry.identity], with: responder)
+    #expect(outcomes.compactMap(\.abandoned).first?.note?.contains("released") == true)
+    #expect(try bench.letters(entry.identity) == "T")
+  }
+
+  @Test("a policy changed to observe leaves what is not yet copied in the queue")
+  func observe() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    let responder = try bench.responder()
+    _ = responder.perform(
+      [PlannedAction(incident: 1, action: .quarantine(spam))], at: bench.now)
+    responder.policy.mode = .observe
+    #expect(bench.settle(responder).compactMap(\.abandoned).count == 1)
+    #expect(try bench.letters(spam) == "T")
+  }
+
+  @Test("held actions are told once a storm and guard, and counted in the history")
+  func held() throws {
+    let bench = try Workbench()
+    let responder = try bench.responder()
+    let held = (0..<50).map { number in
+      PlannedAction(
+        incident: 1, action: .quarantine(EntryIdentity(id: UInt64(number), birth: bench.start)),
+        decision: .hold(by: .shareOfQueue, why: "\(number) of 100"))
+    }
+    #expect(responder.perform(Array(held[..<25]), at: bench.now).count == 1)
+    #expect(responder.perform(Array(held[25...]), at: bench.now) == [])
+    #expect(try responder.ledger.actions().map(\.times) == [50])
+    #expect(try responder.ledger.quarantineCounts().isEmpty)
+  }
+
+  @Test("copies expire when their time has run out, and not while in the queue")
+  func expiry() throws {
+    let bench = try Workbench()
+    bench.policy.quarantine.keep = .seconds(7200)
+    let spam = try bench.message()
+    let responder = try bench.responder()
+    _ = bench.quarantine([spam], with: responder)
+    #expect(responder.expireQuarantine(at: bench.now + .seconds(9000)) == [])
+    bench.pass(seconds: 3600)
+    _ = responder.quarantineTick(at: bench.now)
+    #expect(responder.expireQuarantine(at: bench.now) == [])
+    let outcomes = responder.expireQuarantine(at: bench.now + .seconds(7200))
+    #expect(outcomes.count == 1)
+    #expect(try responder.ledger.quarantineCounts() == [.expired: 1])
+    #expect(
+      try QuarantineStore(path: "\(bench.state)/quarantine", creating: false).contents().messages
+        == [])
+  }
+
+  @Test("a lost ledger is rebuilt from the quarantine directory")
+  func lostLedger() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    _ = bench.quarantine([spam], with: try bench.responder())
+    for suffix in ["", "-wal", "-shm"] { unlink("\(bench.state)/ledger.sqlite\(suffix)") }
+    let responder = try bench.responder()
+    _ = responder.recover(at: bench.now)
+    let record = try #require(try responder.ledger.quarantine(of: spam))
+    #expect(record.state == .marked)
+    #expect(record.facts.sender == Address("alice@mx.test"))
+    #expect(record.facts.subject == Array("spam".utf8))
+    bench.obey { _ in .success }
+    #expect(
+      responder.release(record, inDoubt: false, at: bench.now).compactMap(\.released).count == 1)
+  }
+}
+
+/// All numbers under `mess`.
+enum QueueIDs {
+  static func all(_ layout: QueueLayout) throws -> [UInt64] {
+    var ids: [UInt64] = []
+    for part in 0..<layout.split {
+      try Descriptor.open("\(layout.queue)/mess/\(part)", .directory).forEachName { name, _ in
+        if let id = name.queueNumber { ids.append(id) }
+      }
+    }
+    return ids
+  }
+}

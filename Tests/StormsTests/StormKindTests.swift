@@ -1,0 +1,488 @@
+import Mail
+import Storms
+import Testing
+
+private let alice = Source.network(client: "127.66.6.6", helo: "x", user: "alice")
+
+/// 300 messages, 40 a second, to as many domains; 60 % deferred, 20 % rejected, 20 % accepted.
+extension Scenario {
+  mutating func flood(
+    at begin: Double, count: Int = 300, rate: Double = 40, deferred: Int = 60, rejected: Int = 20,
+    name: String = "flood", domains: Int = 180, isList: Bool = false,
+    from sender: (Int) -> (String, Source)
+  ) {
+    for number in 0..<count {
+      let roll = random(100)
+      let fate: Fate =
+        roll < deferred ? .deferred : roll < deferred + rejected ? .rejected : .accepted
+      let (address, source) = sender(number)
+      send(
+        at: begin + Double(number) / rate, from: address, source: source,
+        to: [("victim\(number)@target\(number % domains).example", fate)], isList: isList,
+        name: name)
+    }
+  }
+}
+
+@Suite("What is a storm")
+struct StormKindTests {
+  @Test("a hijacked account is told within 10 s and 150 messages, narrowest offender first")
+  func relaySender() {
+    var scenario = Scenario()
+    scenario.flood(at: 5) { _ in ("alice@mx.test", alice) }
+    scenario.clock(to: 60)
+    let outcome = scenario.run()
+    #expect(outcome.began.count == 1)
+    guard let (time, storm) = outcome.began.first else { return }
+    #expect(storm.kind == .relaySender)
+    #expect(
+      storm.offenders == [.sender(Address("alice@mx.test")), .user("alice"), .client("127.66.6.6")])
+    #expect(storm.began == start + .milliseconds(5004) || storm.began == start + .seconds(5))
+    #expect(time.seconds(since: storm.began) < 3.7)
+    #expect(outcome.grave.contains { $0.evidence.failuresProven })
+    // Every message that still waits, and no bounce.
+    #expect(Set(outcome.joinedNames) == ["flood"])
+    #expect(Set(outcome.joined).count == outcome.joined.count)
+    #expect(outcome.joined.count > 170)
+  }
+
+  @Test(
+    "however the dice fall: a storm before its 150th message, proven by failures before its end")
+  func seeds() {
+    for seed in 1...40 {
+      var scenario = Scenario(seed: UInt64(seed * 7919))
+      if seed % 2 == 0 { scenario.ordinaryMail(to: 30, every: 0.3) }
+      scenario.flood(at: 5) { _ in ("alice@mx.test", alice) }
+      scenario.clock(to: 30)
+      let outcome = scenario.run()
+      #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+      guard let began = outcome.began.first else { continue }
+      #expect(began.time < start + .milliseconds(5000 + 3700), "\(seed)")
+      #expect(outcome.grave.contains { $0.evidence.failuresProven })
+    }
+  }
+
+  @Test("the same beside ordinary mail: nobody else is touched, not even alice's own earlier mail")
+  func membership() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 60, every: 0.7)
+    scenario.send(
+      at: 10, from: "alice@mx.test",
+      source: .network(client: "10.0.0.7", helo: nil, user: "alice"),
+      to: [("mum@home.example", .deferred)], name: "her own")
+    scenario.send(
+      at: 14, from: "alice@mx.test", source: alice, to: [("mum@home.example", .deferred)],
+      name: "her own")
+    scenario.flood(at: 20) { _ in ("alice@mx.test", alice) }
+    scenario.send(
+      at: 24, from: "alice@mx.test",
+      source: .network(client: "10.0.0.7", helo: nil, user: "alice"),
+      to: [("mum@home.example", .deferred)], name: "her own")
+    scenario.clock(to: 60)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+    #expect(Set(outcome.joinedNames) == ["flood"])
+  }
+
+  @Test("a web script is told by its uid")
+  func localScript() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 30, every: 0.7)
+    scenario.flood(at: 5) { _ in ("alice@mx.test", .uid(33)) }
+    for number in 0..<5 {
+      scenario.send(
+        at: 6 + Double(number), from: "www-data@mx.test", source: .uid(33),
+        to: [("info@mx.test", .deferred)], name: "contact form")
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.count == 1)
+    #expect(outcome.began.first?.storm.kind == .localScript)
+    #expect(outcome.began.first?.storm.offenders.first == .uid(33))
+    #expect(Set(outcome.joinedNames) == ["flood"])
+  }
+
+  @Test(
+    "a flood deferred everywhere is a storm within 10 s although nothing fails",
+    arguments: [true, false])
+  func allDeferred(isQuiet: Bool) {
+    var scenario = Scenario()
+    if !isQuiet { scenario.ordinaryMail(to: 30, every: 0.4) }
+    scenario.flood(at: 5, deferred: 100, rejected: 0) { _ in ("www@mx.test", .uid(33)) }
+    scenario.clock(to: 30)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.localScript])
+    if let began = outcome.began.first { #expect(began.time < start + .seconds(15)) }
+    #expect(outcome.joined.count == 300)
+  }
+
+  @Test("random senders from one account or one client name what they share")
+  func relaySource() {
+    for user in ["bob", nil] {
+      var scenario = Scenario()
+      scenario.ordinaryMail(to: 30, every: 0.7)
+      let source = Source.network(client: "198.51.100.9", helo: nil, user: user)
+      scenario.flood(at: 5) { ("x\($0)@forged\($0 % 90).example", source) }
+      let outcome = scenario.run()
+      #expect(outcome.began.map(\.storm.kind) == [.relaySource])
+      #expect(
+        outcome.began.first?.storm.offenders
+          == (user.map { [.user($0)] } ?? []) + [.client("198.51.100.9")])
+      // The flood, and our bounces of it to the forged senders.
+      #expect(Set(outcome.joinedNames) == ["flood", "bounce of flood"])
+    }
+  }
+
+  @Test("a foreign domain with rotating senders and clients is named itself")
+  func senderDomain() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 30, every: 0.7)
+    scenario.flood(at: 5) { number in
+      (
+        "x\(number)@spam.example",
+        .network(client: "203.0.\(number % 250).\(number % 7)", helo: nil, user: nil)
+      )
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.relaySource])
+    #expect(outcome.began.first?.storm.offenders == [.senderDomain(Domain("spam.example"))])
+  }
+
+  @Test("one account from two thousand clients is still one sender")
+  func botnet() {
+    var scenario = Scenario()
+    scenario.flood(at: 5) { number in
+      (
+        "alice@mx.test",
+        .network(client: "203.\(number % 200).\(number % 250).9", helo: nil, user: "alice")
+      )
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+    #expect(
+      outcome.began.first?.storm.offenders == [.sender(Address("alice@mx.test")), .user("alice")])
+  }
+
+  @Test("a drip of many recipients is found within five minutes")
+  func drip() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 300, every: 1)
+    for number in 0..<150 {
+      let recipients = (0..<20).map {
+        (address: "v\($0)@d\(number * 20 + $0).example", fate: $0 < 14 ? Fate.rejected : .accepted)
+      }
+      scenario.send(
+        at: Double(number) * 2, from: "carol@mx.test",
+        source: .network(client: "10.0.0.3", helo: nil, user: "carol"), to: recipients,
+        name: "drip")
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+    #expect(outcome.began.first?.storm.sender == Address("carol@mx.test"))
+  }
+
+  @Test("notices to users who do not exist are backscatter: victims, and no offender")
+  func backscatter() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 30, every: 0.7)
+    for number in 0..<300 {
+      scenario.send(
+        at: 5 + Double(number) / 40, from: "",
+        source: .network(client: "198.51.100.\(number % 80)", helo: nil, user: nil),
+        to: [("nobody\(number)@mx.test", .rejected)], delay: 0.006, name: "notice")
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.backscatterIn])
+    guard let (time, storm) = outcome.began.first else { return }
+    #expect(storm.offenders.isEmpty)
+    #expect(storm.victims == ["mx.test"])
+    #expect(time < start + .milliseconds(5000 + 3750))
+  }
+
+  @Test("a forged address that exists is named as the victim; answers to real mail do not join")
+  func joeJob() {
+    var scenario = Scenario()
+    scenario.send(
+      at: 1, from: "carol@mx.test", source: .network(client: "10.0.0.3", helo: nil, user: "carol"),
+      to: [("gone@far.example", .accepted)])
+    for number in 0..<200 {
+      scenario.send(
+        at: 5 + Double(number) / 10, from: "",
+        source: .network(client: "198.51.100.\(number % 80)", helo: nil, user: nil),
+        to: [("bob@mx.test", .deferred)], name: "notice")
+    }
+    scenario.send(
+      at: 20, from: "", source: .network(client: "192.0.2.1", helo: nil, user: nil),
+      to: [("carol@mx.test", .deferred)], name: "answer")
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.backscatterIn])
+    #expect(outcome.began.first?.storm.victims == ["mx.test", "bob@mx.test"])
+    #expect(Set(outcome.joinedNames) == ["notice"])
+  }
+
+  @Test("our bounces to forged senders: victims named, and the client only where there is one")
+  func bounceOut() {
+    for clients in [86, 1] {
+      var scenario = Scenario()
+      scenario.ordinaryMail(to: 30, every: 0.7)
+      for number in 0..<300 {
+        scenario.send(
+          at: 5 + Double(number) / 40, from: "forged\(number % 100)@innocent\(number % 80).example",
+          source: .network(client: "203.0.113.\(number % clients)", helo: nil, user: nil),
+          to: [("nobody\(number)@mx.test", .rejected)], delay: 0.006, name: "spam")
+      }
+      let outcome = scenario.run()
+      #expect(outcome.began.map(\.storm.kind) == [.bounceOut])
+      guard let storm = outcome.began.first?.storm else { return }
+      #expect(storm.offenders == (clients == 1 ? [.client("203.0.113.0")] : []))
+      #expect(storm.victims.first == "mx.test")
+      #expect(storm.victims.contains("innocent1.example"))
+      #expect(storm.sender == nil)
+    }
+  }
+
+  @Test("a known correspondent's failure is no part of a bounce-out")
+  func acquaintance() {
+    var scenario = Scenario()
+    let carl = Source.network(client: "192.0.2.77", helo: nil, user: nil)
+    scenario.send(at: 1, from: "carl@firm.example", source: carl, to: [("bob@mx.test", .accepted)])
+    for number in 0..<200 {
+      // Bounces that wait: the forged senders' hosts defer them.
+      scenario.bounceWaiting(
+        at: 5 + Double(number) / 20, to: "forged\(number % 70)@innocent\(number % 60).example",
+        client: "203.0.113.\(number % 50)", name: "forged")
+    }
+    scenario.bounceWaiting(at: 12, to: "carl@firm.example", client: "192.0.2.77", name: "carl")
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.bounceOut])
+    #expect(Set(outcome.joinedNames) == ["forged"])
+    #expect(outcome.joined.count == 200)
+  }
+
+  @Test("a stalled qmail-send and a full disk are stalls, and end when it moves again")
+  func stall() {
+    var scenario = Scenario()
+    for second in 0..<30 {
+      scenario.observe(
+        .counts(QueueCounts(messages: 50 + second, unprocessed: second)), at: Double(second))
+    }
+    for second in 30..<200 {
+      scenario.observe(.counts(QueueCounts(messages: 80, unprocessed: 0)), at: Double(second))
+    }
+    scenario.observe(
+      .health(QueueHealth(senderIsRunning: true, freeSpace: 0.01, freeInodes: 0.5)), at: 200)
+    scenario.observe(.counts(QueueCounts(messages: 80, unprocessed: 0)), at: 201)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.stall, .stall])
+    #expect(outcome.began.first.map { $0.time < start + .seconds(12) } == true)
+    #expect(outcome.ended.count == 1)
+    #expect(outcome.began.last?.storm.reason.contains("full") == true)
+  }
+
+  @Test("qmail-send that is down is a stall after some seconds, a restart is none")
+  func down() {
+    var scenario = Scenario()
+    func health(_ running: Bool, _ second: Double) {
+      scenario.observe(
+        .health(QueueHealth(senderIsRunning: running, freeSpace: 0.5, freeInodes: 0.5)), at: second)
+    }
+    health(true, 0)
+    health(false, 5)
+    health(true, 8)
+    health(false, 20)
+    health(false, 27)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.stall])
+    #expect(outcome.began.first?.time == start + .seconds(27))
+  }
+}
+
+@Suite("What is no storm")
+struct InnocenceTests {
+  /// 97 % accepted.
+  private func fate(_ scenario: inout Scenario) -> Fate {
+    let roll = scenario.random(100)
+    return roll < 2 ? .rejected : roll < 3 ? .deferred : .accepted
+  }
+
+  @Test("a Mailman burst, an invoice run and a list without marks, beside ordinary mail")
+  func bursts() {
+    for style in ["mailman", "invoices", "unmarked list"] {
+      var scenario = Scenario()
+      scenario.ordinaryMail(to: 60, every: 0.7)
+      for number in 0..<400 {
+        let member = "member\(number)@home\(number % 60).example"
+        let sender =
+          switch style {
+          case "mailman": "list-bounces+member\(number)=home\(number % 60).example@mx.test"
+          case "invoices": "billing@mx.test"
+          default: "news@club.example"
+          }
+        let source =
+          style == "mailman"
+          ? Source.uid(38)
+          : .network(client: style == "invoices" ? "10.0.0.9" : "192.0.2.5", helo: nil, user: nil)
+        scenario.send(
+          at: 5 + Double(number) / 20, from: sender, source: source,
+          to: [(member, fate(&scenario))], isList: style == "mailman")
+      }
+      let outcome = scenario.run()
+      #expect(outcome.began.isEmpty, "\(style): \(outcome.began.map(\.storm.reason))")
+      #expect(outcome.joined.isEmpty)
+    }
+  }
+
+  @Test("an invoice run whose recipients are slow to answer, so that most of it waits its turn")
+  func slowRecipients() {
+    var scenario = Scenario()
+    scenario.clock(to: 120, every: 0.25)
+    for number in 0..<400 {
+      // Injected at 40/s, twenty at a time, five seconds each.
+      let born = Double(number) / 40
+      let done = 5 + Double(number / 20) * 5
+      scenario.send(
+        at: born, from: "billing@mx.test",
+        source: .network(client: "10.0.0.9", helo: nil, user: "billing"),
+        to: [("member\(number)@home\(number % 90).example", fate(&scenario))],
+        delay: max(0.1, done - born))
+    }
+    let outcome = scenario.run()
+    #expect(outcome.grave.isEmpty, "\(outcome.began.map(\.storm.reason))")
+  }
+
+  @Test("a newsletter by qmail's VERP: one message, 315 recipients, 5 % failing")
+  func newsletter() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 30, every: 0.7)
+    let recipients = (0..<315).map {
+      (address: "m\($0)@home\($0 % 10).example", fate: $0 % 20 == 0 ? Fate.rejected : .accepted)
+    }
+    scenario.send(
+      at: 5, from: "news-return-7-@mx.test-@[]", source: .uid(1000), to: recipients, isList: true)
+    let outcome = scenario.run()
+    #expect(outcome.began.isEmpty)
+  }
+
+  @Test("one mail to thirty friends, one of whom has moved")
+  func friends() {
+    var scenario = Scenario()
+    let recipients = (0..<30).map {
+      (address: "f\($0)@home\($0).example", fate: $0 == 3 ? Fate.rejected : .accepted)
+    }
+    for second in [5.0, 50, 100] {
+      scenario.send(
+        at: second, from: "dave@mx.test",
+        source: .network(client: "10.0.0.4", helo: nil, user: "dave"), to: recipients)
+    }
+    #expect(scenario.run().began.isEmpty)
+  }
+
+  @Test("a provider's outage with forty users is a surge that names it, even behind one client")
+  func outage() {
+    for isShared in [false, true] {
+      var scenario = Scenario()
+      scenario.ordinaryMail(to: 120, every: 0.5)
+      for number in 0..<240 {
+        let user = number % 40
+        scenario.send(
+          at: 5 + Double(number) / 4, from: "user\(user)@mx.test",
+          source: .network(
+            client: isShared ? "10.0.0.1" : "10.0.8.\(user)", helo: nil, user: "user\(user)"),
+          to: [("friend\(number)@bigmail.example", .deferred)])
+      }
+      let outcome = scenario.run()
+      #expect(outcome.grave.isEmpty, "\(outcome.began.map(\.storm.reason))")
+      #expect(outcome.began.map(\.storm.kind) == [.surge])
+      #expect(outcome.began.first?.storm.victims == ["bigmail.example"])
+    }
+  }
+
+  @Test("a busy Monday, and greylisting for somebody who sends little")
+  func monday() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 120, every: 0.14)
+    for number in 0..<25 {
+      scenario.send(
+        at: 5 + Double(number) * 4, from: "erin@mx.test",
+        source: .network(client: "10.0.0.5", helo: nil, user: "erin"),
+        to: [("f\(number)@grey\(number).example", .deferred)])
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.isEmpty, "\(outcome.began.map(\.storm.reason))")
+  }
+
+  @Test("our own line down: everybody's mail waits, nobody is to blame")
+  func ownOutage() {
+    var scenario = Scenario()
+    for number in 0..<400 {
+      let office = number % 8
+      scenario.send(
+        at: 5 + Double(number) / 8, from: "user\(number % 40)@mx.test",
+        source: .network(client: "10.0.9.\(office)", helo: nil, user: "user\(number % 40)"),
+        to: [("f\(number)@home\(number % 200).example", .deferred)])
+    }
+    scenario.clock(to: 90)
+    let outcome = scenario.run()
+    #expect(outcome.grave.isEmpty, "\(outcome.began.map(\.storm.reason))")
+  }
+
+  @Test(
+    "a list of which a tenth fails, seen by a watcher that learns of deliveries five seconds late")
+  func lateOutcomes() {
+    var scenario = Scenario()
+    for number in 0..<400 {
+      let isGone = number % 10 == 0
+      let sent = 5 + Double(number) / 20
+      scenario.send(
+        at: sent, from: "news@club.example",
+        source: .network(client: "192.0.2.5", helo: nil, user: nil),
+        to: [("m\(number)@home\(number % 60).example", isGone ? .rejected : .accepted)],
+        delay: isGone ? 0.05 : 5)
+    }
+    scenario.clock(to: 60)
+    #expect(scenario.run().grave.isEmpty)
+  }
+
+  @Test("forwarded mail is not its forwarder's doing")
+  func forwarding() {
+    var scenario = Scenario()
+    for number in 0..<200 {
+      scenario.send(
+        at: Double(number) / 5, from: "spam\(number)@far.example", source: .alias,
+        to: [("bob@private.example", number % 2 == 0 ? .rejected : .deferred)])
+    }
+    #expect(scenario.run().grave.isEmpty)
+  }
+
+  @Test("old mail found at the start is no burst")
+  func firstPass() {
+    var scenario = Scenario()
+    for number in 0..<500 {
+      scenario.observe(
+        .arrival(
+          Entry(
+            identity: .init(
+              id: UInt64(number + 1), birth: start - .seconds(Int64(3600 + number * 60))),
+            sender: Address("alice@mx.test"), source: alice,
+            remote: [Recipient(address: Address("v\(number)@d\(number).example"))])), at: 0)
+    }
+    scenario.clock(to: 120)
+    #expect(scenario.run().began.isEmpty)
+  }
+
+  @Test("a List-Id does not save a flood that fails")
+  func fakeList() {
+    var scenario = Scenario()
+    scenario.flood(at: 5, isList: true) { _ in ("alice@mx.test", alice) }
+    scenario.clock(to: 30)
+    #expect(scenario.run().began.map(\.storm.kind) == [.relaySender])
+  }
+
+  @Test("a release from quarantine is our own doing")
+  func ownUID() {
+    var scenario = Scenario()
+    scenario.flood(at: 5) { _ in ("alice@mx.test", .uid(1007)) }
+    var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)
+    detector.ownUIDs = [1007]
+    #expect(scenario.run(&detector).began.isEmpty)
+  }
+}
