@@ -93,6 +93,21 @@ public final class JournalReader {
     }
   }
 
+  /// The last entries there are, oldest first; reading stands at the end afterwards.
+  public func recent(atMost count: Int) throws(Failure) -> [Entry] {
+    standsAtNew = false
+    try Self.check("sd_journal_seek_tail", sd_journal_seek_tail(journal))
+    var found: [Entry] = []
+    if try Self.check(
+      "sd_journal_previous_skip", sd_journal_previous_skip(journal, UInt64(count))) > 0
+    {
+      standsAtNew = true
+      while found.count < count, let entry = try next() { found.append(entry) }
+    }
+    try seekToEnd()
+    return found
+  }
+
   /// The next entry is the first received at this time or later.
   public func seek(microseconds: UInt64) throws(Failure) {
     standsAtNew = false

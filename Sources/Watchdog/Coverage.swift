@@ -54,7 +54,8 @@ struct Coverage: Sendable {
     {
       let turn = order[settled]
       settled += 1
-      guard var sights = waiting[turn.id], let place = sights.firstIndex(where: { $0.time <= turn.time })
+      guard var sights = waiting[turn.id],
+        let place = sights.firstIndex(where: { $0.time <= turn.time })
       else { continue }
       switch sights.remove(at: place).side {
       case .queue: queueOnly += 1

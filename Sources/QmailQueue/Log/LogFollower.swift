@@ -111,6 +111,25 @@ public final class LogFollower {
     return report
   }
 
+  /// When qmail-send last wrote to the log at `path`; nil when there is no line of its near the end. Follows nothing.
+  public static func lastLine(of path: String, tag: String) -> Timestamp? {
+    guard let chain = try? LogChain.look(LogPlace(path)) else { return nil }
+    // One just begun holds nothing yet.
+    for link in chain.all.reversed().prefix(2) {
+      guard let file = try? Descriptor.open(link.path, [.read, .following]),
+        let status = try? file.status(),
+        let bytes = try? file.read(
+          limit: chunk, from: max(0, status.size - Int64(chunk)))
+      else { continue }
+      var text = LogText(tag: tag)
+      for line in bytes.split(separator: UInt8(ascii: "\n")) {
+        text.take(line, at: status.modified)
+      }
+      if text.collect().statistics.lines > 0 { return text.last }
+    }
+    return nil
+  }
+
   // MARK: Opening
 
   private func open(at now: Timestamp) throws(FileError) {

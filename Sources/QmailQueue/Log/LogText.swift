@@ -13,14 +13,14 @@ public struct LogText: Sendable {
   /// A whole piece of splogger's that may go on in the next line.
   private var held: (time: Timestamp, text: [UInt8])?
   /// The time of the last observation: they never go back.
-  public internal(set) var last = Timestamp(nanoseconds: .min)
+  public var last = Timestamp(nanoseconds: .min)
   /// What has been taken since ``collect()``.
   private var report = LogReport()
 
   public init(tag: String) { self.tag = Array(tag.utf8) }
 
   /// Lines are dropped until one is stamped later than this; nil: none are. For what was read before, and for what is too old.
-  var oldest: Timestamp?
+  public var oldest: Timestamp?
 
   /// Counts the pieces that had to wait.
   private(set) var holds = 0
