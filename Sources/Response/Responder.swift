@@ -177,6 +177,8 @@ public final class Responder {
       told.succeeded(action, value)
     } catch {
       if case .stopped = error { return }
+      // Its directory may have been replaced or mounted anew: open it afresh next time.
+      store = nil
       fail(action, value, error, &outcomes)
     }
   }
@@ -204,9 +206,20 @@ public final class Responder {
     _ = consume lock
   }
 
+  /// The quarantine's directory. Made by root it is given to the state directory's owner, or the daemon could not use it.
   func quarantine() throws(Trouble) -> QuarantineStore {
     if let store { return store }
-    let opened = try attempt { try QuarantineStore(path: places.quarantine, creating: true) }
+    let opened = try attempt {
+      if (try? FileStatus.of(places.quarantine)) == nil {
+        try Folder.make(places.quarantine)
+        let owner = try FileStatus.of(places.state, following: true)
+        let directory = try Descriptor.open(places.quarantine, .directory)
+        if try directory.status().uid != owner.uid {
+          try directory.setOwner(uid: owner.uid, gid: owner.gid)
+        }
+      }
+      return try QuarantineStore(path: places.quarantine, creating: false)
+    }
     store = opened
     return opened
   }
@@ -216,7 +229,7 @@ public final class Responder {
   func settledLook() throws(Trouble) -> DeliveriesInFlight {
     var found = try attempt { try look() }
     for _ in 0..<10 where found.startingUp > 0 {
-      Pause.briefly()
+      Pause.milliseconds(2)
       found = try attempt { try look() }
     }
     return found

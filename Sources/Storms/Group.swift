@@ -61,8 +61,8 @@ struct Group: Sendable {
     let finished = failed + delivered
     // Many senders who all fail at one domain: that domain refuses us, and nobody here is to blame.
     let isRefusal = isWide && badDomains.topShare > 0.6 && senders.distinct > 4
-    // Failures may be seen sooner than deliveries: an eighth of all recipients must have failed, whatever is known of the rest.
-    if test.isProven && !isRefusal && failed * 8 >= Int(sum.recipients) {
+    // Failures may be seen sooner than deliveries: a tenth of all recipients must have failed, whatever is known of the rest.
+    if test.isProven && !isRefusal && failed * 10 >= Int(sum.recipients) {
       if isList {
         if failed >= 30 && failed * 2 >= finished { return .failures }
       } else if failed >= 8 && failed * 20 >= finished * 7 {
@@ -80,7 +80,7 @@ struct Group: Sendable {
       } else if stuck >= settings.deferredRecipients && bad * 10 >= all * 7 {
         return .deferrals
       } else if lingering >= settings.deferredRecipients, failed >= 8,
-        failed * 10 >= finished * 3, failed * 8 >= Int(sum.recipients), bad * 2 >= all
+        failed * 10 >= finished * 3, failed * 10 >= Int(sum.recipients), bad * 2 >= all
       {
         // Failures and waiting together need not wait as long.
         return .deferrals

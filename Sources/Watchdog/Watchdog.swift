@@ -40,6 +40,8 @@ public actor Watchdog {
     }
   }
 
+  /// Messages taken in at once, so that the first look at a large queue neither fills memory nor keeps the keep-alive waiting.
+  private static let atOnce = 1024
   private static let gentlePause = 0.2
   private static let reportPause = 1.0
 
@@ -64,6 +66,8 @@ public actor Watchdog {
   private var timerInterval = Duration.zero
   private var onStop: (@Sendable () -> Void)?
   private var workIsScheduled = false
+  /// The last look stopped at its bound: the next follows at once.
+  private var moreIsThere = false
 
   /// Monotonic seconds of the next pass over all names, of the last report, of the last work on the quarantine.
   private var nextFullPass = 0.0
@@ -123,7 +127,9 @@ public actor Watchdog {
     executor.queue.sync {
       assumeIsolated { watchdog in
         watchdog.begin()
-        watchdog.tick(fullPass: true)
+        watchdog.observe(fullPass: true)
+        while watchdog.moreIsThere { watchdog.observe(fullPass: false) }
+        watchdog.tick(fullPass: false)
         while watchdog.progress.hasMore { watchdog.work() }
         return watchdog.report()
       }
@@ -286,7 +292,7 @@ public actor Watchdog {
     let now = WallClock.now()
     if fullPass { nextFullPass = seconds() + policy.polling.fullPass.inSeconds }
     do {
-      let found = try watcher.poll(at: now, fullPass: fullPass)
+      let found = try watcher.poll(at: now, fullPass: fullPass, atMost: Self.atOnce)
       if trouble != nil {
         trouble = nil
         tell(
@@ -304,6 +310,7 @@ public actor Watchdog {
       look.gone = found.statistics.gone
       look.opened = found.statistics.opened
       look.seen += found.statistics.new
+      moreIsThere = found.hasMore
       act(on: events, at: now)
     } catch let error as QueueError {
       blind(error, at: now)
@@ -434,13 +441,16 @@ public actor Watchdog {
       fresh.activate()
       timer = fresh
     }
-    guard progress.hasMore || progress.waiting > 0, !workIsScheduled else { return }
+    let isUrgent = progress.hasMore || moreIsThere
+    guard isUrgent || progress.waiting > 0, !workIsScheduled else { return }
     workIsScheduled = true
-    let delay: DispatchTimeInterval = progress.hasMore ? .milliseconds(1) : .milliseconds(100)
+    let delay: DispatchTimeInterval = isUrgent ? .milliseconds(1) : .milliseconds(100)
     executor.queue.asyncAfter(deadline: .now() + delay) { @Sendable [weak self] in
       self?.assumeIsolated { watchdog in
         watchdog.workIsScheduled = false
-        watchdog.work()
+        if watchdog.moreIsThere { watchdog.observe(fullPass: false) }
+        if watchdog.progress.hasMore || watchdog.progress.waiting > 0 { watchdog.work() }
+        if watchdog.seconds() - watchdog.lastReport > Self.reportPause { watchdog.publish() }
         watchdog.schedule()
       }
     }

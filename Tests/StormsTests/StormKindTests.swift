@@ -426,11 +426,12 @@ struct InnocenceTests {
   }
 
   @Test(
-    "a list of which a tenth fails, seen by a watcher that learns of deliveries five seconds late")
+    "a list of which a fifteenth fails, seen by a watcher that learns of deliveries five seconds late"
+  )
   func lateOutcomes() {
     var scenario = Scenario()
     for number in 0..<400 {
-      let isGone = number % 10 == 0
+      let isGone = number % 15 == 0
       let sent = 5 + Double(number) / 20
       scenario.send(
         at: sent, from: "news@club.example",

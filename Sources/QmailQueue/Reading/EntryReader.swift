@@ -47,12 +47,15 @@ extension OpenQueue {
   /// A message may be taken in, or end and give its number to another, between two of our looks: look again.
   private static let attempts = 4
 
-  /// Reads a message. `isNew` looks in todo first, where a message that has just arrived is.
-  func entry(_ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false) -> EntryReading {
+  /// Reads a message. `isNew` looks in todo first, where a message that has just arrived is. `bouncing`, the names in `bounce`, saves looking for
+  /// each where many are read: a name that is not there is dear to look up.
+  func entry(
+    _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, bouncing: Set<UInt64>? = nil
+  ) -> EntryReading {
     var last: String?
     for attempt in 0..<Self.attempts {
       if !isNew || attempt > 0 {
-        switch processed(id, &buffer) {
+        switch processed(id, &buffer, bouncing) {
         case .whole(let reading): return reading
         case .again(let why):
           last = why
@@ -81,7 +84,9 @@ extension OpenQueue {
   }
 
   /// The message as qmail-send has taken it in; absent when there is no info or todo still stands.
-  private func processed(_ id: UInt64, _ buffer: inout ReadBuffer) -> Look {
+  private func processed(
+    _ id: UInt64, _ buffer: inout ReadBuffer, _ bouncing: Set<UInt64>?
+  ) -> Look {
     var info = stat()
     let sender: Address?
     switch read(.info, id, into: &buffer, limit: Self.longestInfo, status: &info) {
@@ -105,7 +110,7 @@ extension OpenQueue {
         if channel == .local { entry.local = recipients } else { entry.remote = recipients }
       }
     }
-    entry.isBouncing = status(.bounce, id) != nil
+    entry.isBouncing = bouncing?.contains(id) ?? (status(.bounce, id) != nil)
     let hasMess = readHead(of: &entry, &buffer)
     // The number may have changed hands between two of these openings: then info is another file.
     guard let after = status(.info, id), after.st_ino == info.st_ino, after.birth == info.birth

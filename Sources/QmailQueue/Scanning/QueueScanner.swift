@@ -70,6 +70,7 @@ public struct QueueScanner: Sendable {
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
     let todo = try queue.allNumbers(.todo)
     let inTodo = Set(todo)
+    let bouncing = Set(try queue.numbers(.bounce, 0))
     let turn = Mutex(true)
     try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
@@ -85,7 +86,7 @@ public struct QueueScanner: Sendable {
       }
       for id in isTodo ? todo : try queue.numbers(.info, part) {
         if !isTodo, inTodo.contains(id) { continue }
-        let outcome = near.entry(id, &buffer).outcome
+        let outcome = near.entry(id, &buffer, bouncing: bouncing).outcome
         if outcome == .gone { continue }
         batch.append(outcome)
         if batch.count == 256, !hand() { return false }

@@ -303,12 +303,13 @@ public final class QueueWatcher {
       return
     }
     let chunks = (ids.count + chunk - 1) / chunk
+    let bouncing = (try? queue.numbers(.bounce, 0)).map { Set($0) }
     let readings = Mutex([[EntryReading]](repeating: [], count: chunks))
     // Reading never throws: an error is an outcome.
     try? TwoThreads.run(chunks) { part in
       var buffer = ReadBuffer()
       let some = ids[(part * chunk)..<min((part + 1) * chunk, ids.count)].map {
-        queue.entry($0, &buffer, isNew: isNew)
+        queue.entry($0, &buffer, isNew: isNew, bouncing: bouncing)
       }
       readings.withLock { $0[part] = some }
       return true
