@@ -26,7 +26,10 @@ final class JournalFollower {
     source = Self.name(selection)
     text = LogText(tag: tag)
     reader = try JournalReader(selection)
-    guard let saved, saved.source == source, case .cursor(let cursor) = saved.mark else { return }
+    guard let saved, saved.source == source, case .cursor(let cursor) = saved.mark else {
+      cursor = reader.cursor
+      return
+    }
     text.last = saved.last
     self.cursor = cursor
     if saved.last < oldest {

@@ -82,7 +82,8 @@ final class LogSource {
     lastLine = report.observations.last?.time ?? lastLine
     isBehind = report.hasMore
     if report.statistics.cut > 0 {
-      report.notes.append("the log has lines that were cut: too long, or the beginning of a syslog line was lost")
+      report.notes.append(
+        "the log has lines that were cut: too long, or the beginning of a syslog line was lost")
     }
     report.notes = (notes + report.notes).filter { told.insert($0).inserted }
     notes = []
