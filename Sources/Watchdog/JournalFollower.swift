@@ -14,6 +14,7 @@ final class JournalFollower {
   private var text: LogText
   private var heldSince: Timestamp?
   private var cursor: String?
+  private let begun: Timestamp
   private var notes: [String] = []
   private var gaps = 0
   private var toldTrouble: String?
@@ -21,9 +22,10 @@ final class JournalFollower {
   /// - Parameters: as those of `LogFollower`.
   init(
     _ selection: JournalReader.Selection, tag: String, resuming saved: LogPosition?,
-    oldest: Timestamp
+    oldest: Timestamp, at now: Timestamp
   ) throws(JournalReader.Failure) {
     source = Self.name(selection)
+    begun = now
     text = LogText(tag: tag)
     reader = try JournalReader(selection)
     guard let saved, saved.source == source, case .cursor(let cursor) = saved.mark else {
@@ -53,7 +55,7 @@ final class JournalFollower {
 
   /// Where to resume after a restart; nil when nothing was read yet.
   var position: LogPosition? {
-    cursor.map { LogPosition(source: source, mark: .cursor($0), last: text.last) }
+    cursor.map { LogPosition(source: source, mark: .cursor($0), last: max(text.last, begun)) }
   }
 
   /// Takes in what came since the last call.

@@ -153,12 +153,12 @@ final class LogSource {
       switch policy.source {
       case .none: way = nil
       case .path(let path): follow(path, oldest)
-      case .unit(let unit): try follow(.unit(unit), oldest)
-      case .journal: try follow(.identifier(policy.tag), oldest)
+      case .unit(let unit): try follow(.unit(unit), oldest, now)
+      case .journal: try follow(.identifier(policy.tag), oldest, now)
       case .auto:
         switch UsualLog.find(tag: policy.tag, preferring: saved?.source, since: now - Self.stale) {
         case .file(let path): follow(path, oldest)
-        case .journal(let selection): try follow(selection, oldest)
+        case .journal(let selection): try follow(selection, oldest, now)
         case nil: break
         }
       }
@@ -172,10 +172,10 @@ final class LogSource {
     way = .files(LogFollower(path: path, tag: policy.tag, resuming: saved, oldest: oldest))
   }
 
-  private func follow(_ selection: JournalReader.Selection, _ oldest: Timestamp)
+  private func follow(_ selection: JournalReader.Selection, _ oldest: Timestamp, _ now: Timestamp)
     throws(JournalReader.Failure)
   {
     way = .journal(
-      try JournalFollower(selection, tag: policy.tag, resuming: saved, oldest: oldest))
+      try JournalFollower(selection, tag: policy.tag, resuming: saved, oldest: oldest, at: now))
   }
 }

@@ -34,6 +34,8 @@ public final class LogFollower {
   /// Saved by an earlier run and not yet looked for.
   private var saved: LogPosition?
   private var isFirst = true
+  /// When the first file was opened: nothing of before is ever wanted.
+  private var begun = Timestamp(nanoseconds: 0)
   private var notes: [String] = []
   private var gaps = 0
   private var toldTrouble: String?
@@ -67,7 +69,7 @@ public final class LogFollower {
     if let saved { return saved }
     guard file != nil else { return nil }
     let mark = held ?? LogPosition.FileMark(inode: inode, offset: offset, tail: tail)
-    return LogPosition(source: source, mark: .file(mark), last: text.last)
+    return LogPosition(source: source, mark: .file(mark), last: max(text.last, begun))
   }
 
   /// Bytes written and not read yet.
@@ -157,6 +159,7 @@ public final class LogFollower {
       if let first = rest.first ?? chain.current { try use(first.path, from: 0) }
       return
     }
+    if isFirst { begun = now }
     guard let current = chain.current else {
       // It may be made later, and then all of it is new.
       isFirst = false
@@ -222,8 +225,9 @@ public final class LogFollower {
     let from = offset - Int64(tail.count)
     guard let bytes = try file?.read(limit: size, from: from) else { return 0 }
     guard bytes.starts(with: tail) else {
+      // What is begun then agrees with `tail`.
       try truncated()
-      return 0
+      return try readChunk(at: now)
     }
     var start = tail.count
     // What no read can take in whole is a line too long, not one half written.

@@ -56,9 +56,9 @@ public struct LogPosition: Hashable, Sendable {
     guard let bytes = try? Descriptor.open(path).readAll(limit: 64 << 10) else { return nil }
     let lines = String(decoding: bytes, as: UTF8.self).split(
       separator: "\n", omittingEmptySubsequences: false)
-    guard lines.count == 5, lines[0] == heading, lines[4].isEmpty, let last = Int64(lines[2]) else {
-      return nil
-    }
+    guard lines.count == 5, lines[0] == heading, lines[4].isEmpty, let last = Int64(lines[2]),
+      last >= 0
+    else { return nil }
     let words = lines[3].split(separator: " ")
     let mark: Mark
     if words.count == 2, words[0] == "cursor" {
