@@ -255,7 +255,12 @@ extension StormDetector {
     mail[serial].identity = identity
     mail[serial].processed = now
     watch(serial)
-    joinIfReady(serial)
+    // It may have waited in todo since before the storm began, and is of it all the same: its lasting birth is now.
+    if mail[serial].incident == nil, let incident = home(serial) {
+      join(serial, incident)
+    } else {
+      joinIfReady(serial)
+    }
   }
 
   private mutating func advance(_ progress: Observation.Progress) {

@@ -216,6 +216,7 @@ final class DemoVoice: EventSink {
   func take(_ event: Event) {
     let colour = event.priority.rawValue <= Journal.Priority.alert.rawValue ? "31" : "36"
     Output.line("\(stamp) \(emphasis(colour, event.id.rawValue)): \(event.message)")
+    for advice in event.advice { Output.line("          -> \(advice)") }
   }
 
   private var stamp: String { "[\(Readable.right(String(Int(seconds)), 3)) s]" }
