@@ -135,6 +135,7 @@ extension StormDetector {
     }
     var message = TrackedMessage(identity: entry.identity, facts: facts)
     message.isSeen = true
+    message.queuedBy = entry.queuedBy
     message.isUnsolicited = isUnsolicited(entry, facts)
     message.processed = entry.isUnprocessed ? nil : now
     message.done = entry.recipients.count - entry.pendingCount

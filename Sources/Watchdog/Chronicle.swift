@@ -1,4 +1,5 @@
 import Mail
+import QmailQueue
 
 /// Puts what the queue showed and what the log told in the order in which it happened.
 ///
@@ -26,5 +27,21 @@ enum Chronicle {
       merged.append(observation)
     }
     return merged + log[next...]
+  }
+}
+
+extension PollReport {
+  /// Adds what a poll right after this one found.
+  mutating func append(_ later: PollReport) {
+    observations += later.observations
+    damaged += later.damaged
+    notes += later.notes
+    hasMore = hasMore || later.hasMore
+    statistics.new += later.statistics.new
+    statistics.gone += later.statistics.gone
+    statistics.missed += later.statistics.missed
+    statistics.opened += later.statistics.opened
+    statistics.events += later.statistics.events
+    statistics.seconds += later.statistics.seconds
   }
 }

@@ -308,12 +308,16 @@ public actor Watchdog {
     if fullPass, log.retry(at: now) { awaitLog() }
     do {
       var events = try catchUp()
-      // Read first and told after: of every line, the queue's part of the story is there by then.
-      let written = readLog(at: now)
-      let found: PollReport
+      var found: PollReport
       do { found = try watcher.poll(at: now, fullPass: fullPass, atMost: Self.atOnce) } catch {
-        act(on: events + (try take(written)), at: now)
+        act(on: events + (try take(readLog(at: now))), at: now)
         throw error
+      }
+      // The queue first, since messages live for milliseconds; and again for what came while the log was read, so that of every
+      // line the queue's part of the story is there before the line is told.
+      let written = readLog(at: WallClock.now())
+      if !written.isEmpty {
+        found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
       }
       if trouble != nil {
         trouble = nil
