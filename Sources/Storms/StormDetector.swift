@@ -142,6 +142,7 @@ extension StormDetector {
     }
     var message = TrackedMessage(identity: entry.identity, facts: facts)
     message.isSeen = true
+    message.queuedBy = entry.queuedBy
     message.isUnsolicited = isUnsolicited
     message.processed = entry.isUnprocessed ? nil : now
     message.done = entry.recipients.count - entry.pendingCount
