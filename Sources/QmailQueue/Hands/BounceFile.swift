@@ -25,7 +25,7 @@ struct BounceFile {
   var isAside: Bool { get throws(RetirementRefusal) { try EntryFiles.status(asidePath) != nil } }
 
   /// - Parameter files: the entry, checked before and after: under a reused number the file would be a stranger's.
-  /// - Returns: false when there is no bounce.
+  /// - Returns: false when there is no bounce, or none that may be taken any more because qmail-send is ending the message.
   func moveAside(_ files: borrowing EntryFiles, into store: QuarantineStore)
     throws(RetirementRefusal) -> Bool
   {
@@ -33,6 +33,7 @@ struct BounceFile {
     guard let found = try EntryFiles.status(path) else { return hadOne }
     if !found.isRegular { throw .damaged(path: path, why: "it is not a plain file") }
     try files.check()
+    guard try files.hasRecipientFile() else { return hadOne }
     guard rename(path, asidePath) == 0 else {
       if errno == ENOENT { return hadOne }
       throw .file(FileError("move aside", path))

@@ -68,6 +68,15 @@ struct EntryFiles: ~Copyable {
     }
   }
 
+  /// Whether a recipient file still stands under its name. Without one qmail-send is ending the message: it may be reading `bounce/ID`
+  /// at this moment, and must find it again to remove it (qmail-send.c, `messdone`, `injectbounce`; experiment: "unable to unlink bounce").
+  borrowing func hasRecipientFile() throws(RetirementRefusal) -> Bool {
+    for channel in Channel.allCases {
+      if try Self.status(layout.path(.init(channel), identity.id)) != nil { return true }
+    }
+    return false
+  }
+
   /// Status of the open file; nil when the entry had none.
   borrowing func status(of channel: Channel) throws(RetirementRefusal) -> FileStatus? {
     try with(channel) { (file: borrowing Descriptor) throws(FileError) in try file.status() }
