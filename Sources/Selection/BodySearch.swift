@@ -16,10 +16,8 @@ public final class BodySearch {
     self.patterns = patterns
     searches = patterns.map { $0.search() }
     self.header = header
-    mayBeEncoded = header.fields.contains {
-      header.isNamed($0, "content-type".utf8)
-        || header.isNamed($0, "content-transfer-encoding".utf8)
-    }
+    mayBeEncoded =
+      header.first("content-type") != nil || header.first("content-transfer-encoding") != nil
     kept = mayBeEncoded ? header.bytes : []
   }
 

@@ -67,7 +67,7 @@ extension Selection {
 
   private static func holds(_ condition: HeaderCondition, _ header: MessageHeader) -> Bool {
     let fields = header.fields.lazy.filter { field in
-      condition.name.map { header.isNamed(field, $0) } ?? true
+      condition.name.map { header.isNamed(field, $0.span) } ?? true
     }
     if condition.name == nil {
       return fields.contains { holds(condition.pattern, header.unfolded($0)) }

@@ -15,7 +15,8 @@ struct MessageView {
 
   var text: String {
     let structure = MIMEStructure(message, header: header)
-    return envelope + "\n" + fields + "\n" + list(structure) + lines(of: header)
+    return envelope + "\n" + (fields.isEmpty ? "" : fields + "\n") + list(structure)
+      + lines(of: header)
       + texts(structure)
   }
 

@@ -51,7 +51,7 @@ struct QuarantineSelection {
     var entry = Entry(
       identity: record.identity, size: record.facts.size, sender: record.facts.sender,
       source: record.facts.source.source, subject: record.facts.subject)
-    if !selection.recipients.isEmpty || !selection.channels.isEmpty {
+    if selection.needsRecipients {
       let envelope = try QuarantineStore(path: "\(places.state)/quarantine", creating: false).read(
         record.identity)
       for recipient in envelope.recipients {

@@ -61,9 +61,13 @@ public struct MessageHeader: Sendable, Hashable {
   }
 
   /// Whether the field has this name, ASCII case ignored.
-  public func isNamed(_ field: Field, _ name: some Collection<UInt8>) -> Bool {
-    field.name.count == name.count
-      && zip(bytes[field.name], name).allSatisfy { $0.asciiLowercased == $1.asciiLowercased }
+  public func isNamed(_ field: Field, _ name: Span<UInt8>) -> Bool {
+    guard field.name.count == name.count else { return false }
+    let start = field.name.lowerBound
+    for i in name.indices where bytes[start + i].asciiLowercased != name[i].asciiLowercased {
+      return false
+    }
+    return true
   }
 
   /// The field's value: unfolded, blanks at both ends cut off, not decoded.
@@ -81,12 +85,16 @@ public struct MessageHeader: Sendable, Hashable {
 
   /// The raw values of every field of this name, in order.
   public func values(_ name: String) -> [[UInt8]] {
-    fields.lazy.filter { isNamed($0, name.utf8) }.map { value($0) }
+    var name = name
+    return name.withUTF8 { name in
+      fields.filter { isNamed($0, name.span) }.map { value($0) }
+    }
   }
 
   /// The raw value of the first field of this name.
   public func first(_ name: String) -> [UInt8]? {
-    fields.first { isNamed($0, name.utf8) }.map { value($0) }
+    var name = name
+    return name.withUTF8 { name in fields.first { isNamed($0, name.span) } }.map { value($0) }
   }
 
   /// The first field of this name as text, encoded words decoded.

@@ -47,7 +47,7 @@ public final class OpenMessage {
 
   /// Calls `take` with the body in pieces until it returns false.
   public func forEachBodyPiece(_ take: (Span<UInt8>) -> Bool) {
-    let start = header.bodyOffset ?? buffer.count
+    let start = header.bodyOffset ?? header.bytes.count
     if start < buffer.count, !take(buffer.filled.span.extracting(start...)) { return }
     var offset = Int64(buffer.count)
     while offset < size {
