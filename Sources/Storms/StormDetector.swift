@@ -133,10 +133,17 @@ extension StormDetector {
       meet(logged, entry, facts)
       return
     }
+    let isUnsolicited = isUnsolicited(entry, facts)
+    // Old news: of no burst, and what becomes of it says nothing of today. A large queue costs no memory here.
+    if now.seconds(since: entry.identity.birth) >= settings.window.inSeconds,
+      home(of: facts, birth: entry.identity.birth, isUnsolicited: isUnsolicited) == nil
+    {
+      return
+    }
     var message = TrackedMessage(identity: entry.identity, facts: facts)
     message.isSeen = true
     message.queuedBy = entry.queuedBy
-    message.isUnsolicited = isUnsolicited(entry, facts)
+    message.isUnsolicited = isUnsolicited
     message.processed = entry.isUnprocessed ? nil : now
     message.done = entry.recipients.count - entry.pendingCount
     // Done before anybody looked: old news.

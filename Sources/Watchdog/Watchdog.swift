@@ -345,21 +345,23 @@ public actor Watchdog {
 
   /// Hands what was seen to the detector, our own doing left out.
   private func take(_ observations: [Observation]) throws(LedgerError) -> [StormEvent] {
+    guard let last = observations.last else { return [] }
+    let released = try ledger.releasePIDs(since: last.time - .seconds(86_400))
     var events: [StormEvent] = []
     for observation in observations {
       log.count(observation)
-      if try !isReleased(observation) { events += detector.observe(observation) }
+      if !isReleased(observation, released) { events += detector.observe(observation) }
     }
     return events
   }
 
   /// What a release put back is our own doing and no evidence: its qmail-queue is in the ledger.
-  private func isReleased(_ observation: Observation) throws(LedgerError) -> Bool {
+  private func isReleased(_ observation: Observation, _ pids: Set<Int32>) -> Bool {
     if case .log(let line) = observation.event { return log.isRelease(line) }
-    guard case .arrival(let entry) = observation.event, case .uid = entry.source,
-      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) })
+    guard !pids.isEmpty, case .arrival(let entry) = observation.event, case .uid = entry.source,
+      observation.time.seconds(since: entry.identity.birth) < 86_400,
+      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) }), pids.contains(pid)
     else { return false }
-    guard try ledger.wasReleased(pid: pid, before: observation.time) else { return false }
     log.noteRelease(entry)
     return true
   }

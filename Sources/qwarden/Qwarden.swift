@@ -15,7 +15,7 @@ struct Qwarden: ParsableCommand {
     subcommands: [SimulatedQmailQueue.self],
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
-      CommandGroup(name: "The queue", subcommands: [Stat.self, List.self]),
+      CommandGroup(name: "The queue", subcommands: [Stat.self, List.self, Show.self]),
       CommandGroup(
         name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
       CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),

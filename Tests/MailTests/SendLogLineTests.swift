@@ -6,7 +6,8 @@ import Testing
   @Test("every line of a real log is understood")
   func real() throws {
     var kinds: [String: Int] = [:]
-    for line in String(decoding: try Sample.bytes("send.log"), as: UTF8.self).split(separator: "\n") {
+    for line in String(decoding: try Sample.bytes("send.log"), as: UTF8.self).split(separator: "\n")
+    {
       let text = String(line.drop { $0 != " " }.dropFirst())
       let parsed = SendLogLine(text)
       if case .other = parsed { Issue.record("not understood: \(text)") }
