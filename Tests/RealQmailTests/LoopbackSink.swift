@@ -114,7 +114,7 @@ final class LoopbackSink: Sendable {
       case "RCPT":
         let address = Self.address(command)
         let local = address[..<(address.lastIndex(of: UInt8(ascii: "@")) ?? address.endIndex)]
-        let last = state.withLock { $0.takesAll } ? nil : local.last { $0 != UInt8(ascii: "\"") }
+        let last = state.withLock { $0.takesAll } ? nil : local.last
         switch last {
         case UInt8(ascii: "z"): line.say("451 try again later <", address, ">")
         case UInt8(ascii: "q"): line.say("550 no such user <", address, ">")
@@ -149,12 +149,23 @@ final class LoopbackSink: Sendable {
     }
   }
 
-  /// What stands between `<` and the last `>`.
+  /// What stands between `<` and the last `>`, without the quotes that qmail-remote puts around odd local parts (quote.c).
   private static func address(_ command: [UInt8]) -> [UInt8] {
     guard let start = command.firstIndex(of: UInt8(ascii: "<")),
       let end = command.lastIndex(of: UInt8(ascii: ">")), start < end
     else { return [] }
-    return Array(command[(start + 1)..<end])
+    let address = command[(start + 1)..<end]
+    guard address.first == UInt8(ascii: "\"") else { return Array(address) }
+    var plain: [UInt8] = []
+    var rest = address.dropFirst()
+    while let byte = rest.popFirst(), byte != UInt8(ascii: "\"") {
+      if byte == UInt8(ascii: "\\"), let escaped = rest.popFirst() {
+        plain.append(escaped)
+      } else {
+        plain.append(byte)
+      }
+    }
+    return plain + rest
   }
 }
 
