@@ -72,6 +72,7 @@ let package = Package(
         "QmailSimulator",
       ]),
     tests(of: "Systemd"),
+    tests(of: "qwarden", ["Mail", "Files", "QmailQueue", "Selection"]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
       of: "Watchdog",

@@ -180,6 +180,17 @@ extension Ledger {
     }
   }
 
+  /// The qmail-queue processes that were given messages back after `moment`.
+  public func releasePIDs(since moment: Timestamp) throws(LedgerError) -> Set<Int32> {
+    try read { database in
+      try Set(
+        Int32.fetchAll(
+          database,
+          sql: "SELECT DISTINCT release_pid FROM quarantine WHERE release_started >= ?",
+          arguments: [moment.column]))
+    }
+  }
+
   // MARK: - Transitions. Each is one transaction; a row that is not in the state named is left as it is.
 
   /// `intended` → `copied`, with what was read. Call it after the copies are flushed to the disk.

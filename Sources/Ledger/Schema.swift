@@ -105,7 +105,8 @@ enum Schema {
     CREATE INDEX quarantine_departing ON quarantine(number)
       WHERE marked IS NOT NULL AND gone IS NULL;
     CREATE INDEX quarantine_incident ON quarantine(incident, state, gone);
-    CREATE INDEX quarantine_released ON quarantine(release_pid) WHERE release_pid IS NOT NULL;
+    CREATE INDEX quarantine_released ON quarantine(release_started, release_pid)
+      WHERE release_started IS NOT NULL;
 
     CREATE TABLE actions (
       number INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -15,48 +15,128 @@ public enum SendLogLine: Hashable, Sendable {
   }
 
   /// Never fails: what cannot be understood is ``other(text:)``.
-  public init(_ line: String) {
-    let words = line.split(separator: " ", omittingEmptySubsequences: false)
-    self = Self.parse(words, line) ?? .other(text: line)
-  }
+  public init(_ line: String) { self.init(bytes: Array(line.utf8)) }
 
-  private static func parse(_ w: [Substring], _ line: String) -> SendLogLine? {
-    guard let first = w.first else { return nil }
-    switch first {
-    case "new" where w.count == 3 && w[1] == "msg":
-      return UInt64(w[2]).map { .new(id: $0) }
-    case "end" where w.count == 3 && w[1] == "msg":
-      return UInt64(w[2]).map { .end(id: $0) }
-    case "bounce" where w.count == 5 && w[3] == "qp":
-      guard let id = UInt64(w[2]), let pid = Int(w[4]) else { return nil }
+  /// The same from bytes as they stand in a log; any bytes will do.
+  public init(bytes line: [UInt8]) { self = Self.parse(line) ?? .other(text: Text.decode(line)) }
+
+  private static func parse(_ line: [UInt8]) -> SendLogLine? {
+    var rest = Words(line)
+    switch rest.word() {
+    case "new":
+      guard rest.take("msg"), let id = rest.number(UInt64.self), rest.isEmpty else { return nil }
+      return .new(id: id)
+    case "end":
+      guard rest.take("msg"), let id = rest.number(UInt64.self), rest.isEmpty else { return nil }
+      return .end(id: id)
+    case "bounce":
+      guard rest.take("msg"), let id = rest.number(UInt64.self), rest.take("qp"),
+        let pid = rest.number(Int.self), rest.isEmpty
+      else { return nil }
       return .bounce(id: id, pid: pid)
     case "status:":
-      return .status(text: String(line.dropFirst(8)))
+      return .status(text: Text.decode(rest.bytes))
     case "info":
-      // info msg ID: bytes N from <S> qp PID uid U; S may hold blanks, so count from the right.
-      guard w.count >= 11, w[1] == "msg", w[w.count - 2] == "uid", w[w.count - 4] == "qp",
-        let id = UInt64(w[2].dropLast()), let bytes = Int64(w[4]),
-        let uid = UInt32(w[w.count - 1]), let pid = Int(w[w.count - 3])
+      // info msg ID: bytes N from <S> qp PID uid U; S may hold anything but a line end, so the end is read from the right.
+      guard rest.take("msg"), let id = rest.number(UInt64.self, before: ":"), rest.take("bytes"),
+        let bytes = rest.number(Int64.self), rest.take("from"),
+        let uid = rest.lastNumber(UInt32.self), rest.takeLast("uid"),
+        let pid = rest.lastNumber(Int.self), rest.takeLast("qp"),
+        rest.bytes.first == UInt8(ascii: "<"), rest.bytes.count >= 2,
+        rest.bytes.last == UInt8(ascii: ">")
       else { return nil }
-      let sender = w[6...(w.count - 5)].joined(separator: " ")
-      guard sender.hasPrefix("<"), sender.hasSuffix(">") else { return nil }
       return .info(
-        id: id, bytes: bytes, sender: Address(String(sender.dropFirst().dropLast())), pid: pid,
-        uid: uid)
+        id: id, bytes: bytes, sender: Address(rest.bytes.dropFirst().dropLast()), pid: pid, uid: uid
+      )
     case "starting":
       // starting delivery D: msg ID to local ADDR
-      guard w.count >= 8, w[1] == "delivery", let delivery = UInt64(w[2].dropLast()),
-        let id = UInt64(w[4]), let channel = Channel(rawValue: String(w[6]))
+      guard rest.take("delivery"), let delivery = rest.number(UInt64.self, before: ":"),
+        rest.take("msg"), let id = rest.number(UInt64.self), rest.take("to"),
+        let channel = Channel(rawValue: rest.word()), !rest.hasEnded
       else { return nil }
-      return .starting(
-        delivery: delivery, id: id, channel: channel,
-        recipient: Address(w[7...].joined(separator: " ")))
+      return .starting(delivery: delivery, id: id, channel: channel, recipient: Address(rest.bytes))
     case "delivery":
-      guard w.count >= 3, w[1].hasSuffix(":"), let delivery = UInt64(w[1].dropLast()),
-        let outcome = Outcome(rawValue: String(w[2].dropLast()))
-      else { return nil }
-      return .outcome(delivery: delivery, outcome, text: w[3...].joined(separator: " "))
+      guard let delivery = rest.number(UInt64.self, before: ":") else { return nil }
+      // qmail-send keeps the recipient and tries again (`del_dochan` in qmail-send.c).
+      if rest.bytes.elementsEqual("report mangled, will defer".utf8) {
+        return .outcome(delivery: delivery, .deferral, text: "report mangled, will defer")
+      }
+      let word = rest.word()
+      guard word.last == ":", let outcome = Outcome(rawValue: String(word.dropLast())) else {
+        return nil
+      }
+      return .outcome(delivery: delivery, outcome, text: Text.decode(rest.bytes))
     default: return nil
     }
+  }
+}
+
+/// Words parted by single blanks, taken from either end.
+private struct Words {
+  var bytes: ArraySlice<UInt8>
+  /// The last word has been taken and no blank followed it.
+  private(set) var hasEnded = false
+
+  init(_ line: [UInt8]) { bytes = line[...] }
+
+  var isEmpty: Bool { bytes.isEmpty }
+
+  /// The next word as text; what is not ASCII is no word of qmail's and becomes empty.
+  mutating func word() -> String {
+    let taken = next()
+    // No word looked for here is longer.
+    guard taken.count <= 20, taken.allSatisfy({ $0 < 0x80 }) else { return "" }
+    return String(decoding: taken, as: UTF8.self)
+  }
+
+  mutating func take(_ word: String) -> Bool { next().elementsEqual(word.utf8) }
+
+  mutating func number<Number: FixedWidthInteger>(
+    _ type: Number.Type, before mark: Unicode.Scalar? = nil
+  ) -> Number? {
+    var digits = next()
+    if let mark {
+      guard digits.last == UInt8(ascii: mark) else { return nil }
+      digits.removeLast()
+    }
+    return Self.number(digits)
+  }
+
+  mutating func lastNumber<Number: FixedWidthInteger>(_ type: Number.Type) -> Number? {
+    Self.number(last())
+  }
+
+  mutating func takeLast(_ word: String) -> Bool { last().elementsEqual(word.utf8) }
+
+  private mutating func next() -> ArraySlice<UInt8> {
+    guard let blank = bytes.firstIndex(of: UInt8(ascii: " ")) else {
+      hasEnded = true
+      defer { bytes = [] }
+      return bytes
+    }
+    defer { bytes = bytes[(blank + 1)...] }
+    return bytes[..<blank]
+  }
+
+  private mutating func last() -> ArraySlice<UInt8> {
+    guard let blank = bytes.lastIndex(of: UInt8(ascii: " ")) else {
+      defer { bytes = [] }
+      return bytes
+    }
+    defer { bytes = bytes[..<blank] }
+    return bytes[(blank + 1)...]
+  }
+
+  private static func number<Number: FixedWidthInteger>(_ digits: ArraySlice<UInt8>) -> Number? {
+    guard !digits.isEmpty, digits.count <= 20 else { return nil }
+    var number: Number = 0
+    for digit in digits {
+      guard digit >= 48, digit <= 57 else { return nil }
+      let (scaled, first) = number.multipliedReportingOverflow(by: 10)
+      let (sum, second) = scaled.addingReportingOverflow(Number(digit - 48))
+      guard !first, !second else { return nil }
+      number = sum
+    }
+    return number
   }
 }

@@ -11,6 +11,7 @@ public struct Policy: Sendable, Hashable {
 
   public var mode = Mode.observe
   public var polling = Polling()
+  public var log = Log()
   public var detection = DetectorSettings()
   public var blocking = Blocking()
   public var quarantine = Quarantine()
@@ -27,6 +28,26 @@ public struct Policy: Sendable, Hashable {
     /// A pass over all names, which finds what lost events hid.
     public var fullPass = Duration.seconds(60)
     public init() {}
+  }
+
+  /// qmail-send's log, read beside the queue.
+  public struct Log: Sendable, Hashable {
+    public var source = Source.auto
+    /// splogger's name in syslog and in the journal.
+    public var tag = "qmail"
+    public init() {}
+
+    public enum Source: Sendable, Hashable {
+      /// Of the usual places, the one where qmail-send wrote last.
+      case auto
+      case none
+      /// The journal, what is logged under the tag.
+      case journal
+      /// The journal, what this unit's processes print.
+      case unit(String)
+      /// A file, or a directory that multilog writes to.
+      case path(String)
+    }
   }
 
   /// Lines for control/badmailfrom.

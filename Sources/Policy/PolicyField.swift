@@ -25,6 +25,8 @@ struct PolicyField {
       .duration("polling.normal", \.polling.normal, "1s", "1h"),
       .duration("polling.storm", \.polling.storm, "1s", "1h"),
       .duration("polling.full-pass", \.polling.fullPass, "1s", "1d"),
+      .logSource("log.source", \.log.source),
+      .logTag("log.tag", \.log.tag),
       .duration("detection.window", \.detection.window, "30s", "1d"),
       .count("detection.messages", \.detection.messages, 2...1_000_000),
       .count("detection.recipients", \.detection.recipients, 2...10_000_000),
@@ -200,6 +202,55 @@ struct PolicyField {
       read: { scalar -> String?? in
         guard known.contains(scalar.string) else { return nil }
         return .some(scalar.string == "auto" ? nil : scalar.string)
+      })
+  }
+
+  private static func logSource(
+    _ name: String, _ target: WritableKeyPath<Policy, Policy.Log.Source>
+  )
+    -> PolicyField
+  {
+    let words: [String: Policy.Log.Source] = ["auto": .auto, "none": .none, "journal": .journal]
+    return scalar(
+      name, target,
+      "auto, none, journal, a unit such as qmail-send.service, or the path of a file or of a multilog directory",
+      hint: { scalar in
+        if scalar.string.contains("/"), !scalar.string.hasPrefix("/") {
+          return "a path begins with /"
+        }
+        return NearestKey.of(scalar.string, among: words.keys.sorted()).map {
+          "did you mean '\($0)'?"
+        }
+      },
+      read: { scalar in
+        let text = scalar.string
+        if let word = words[text] { return word }
+        // It stands in a line of its own where the place reached is kept.
+        guard text.utf8.count <= 4096, text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+          return nil
+        }
+        if text.hasPrefix("/") { return .path(text) }
+        // systemd.unit(5): at most 255 characters.
+        let isUnit =
+          text.hasSuffix(".service") && text.utf8.count > 8 && text.utf8.count <= 255
+          && !text.contains("/") && !text.contains(" ")
+        return isUnit ? .unit(text) : nil
+      })
+  }
+
+  private static func logTag(_ name: String, _ target: WritableKeyPath<Policy, String>)
+    -> PolicyField
+  {
+    scalar(
+      name, target, "a syslog tag such as qmail",
+      read: { scalar in
+        let text = scalar.string
+        let isTag =
+          !text.isEmpty && text.utf8.count <= 64
+          && text.utf8.allSatisfy {
+            $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") && $0 != UInt8(ascii: "[")
+          }
+        return isTag ? text : nil
       })
   }
 

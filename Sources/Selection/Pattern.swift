@@ -14,13 +14,16 @@ public struct PatternError: Error, Sendable, Hashable, CustomStringConvertible {
 
 /// What an administrator types to pick mail: a literal (case-insensitive), a glob with `*`, or `/regex/` (`/regex/i` ignores case).
 ///
-/// Takes time in proportion to the text, whatever the pattern and the text hold.
+/// Takes time in proportion to the text, whatever the pattern and the text hold. Literals and globs ignore the case of ASCII letters
+/// anywhere, and of others in text that is UTF-8; expressions look at bytes.
 public struct Pattern: Sendable {
   private enum Form: Sendable {
-    case literal([UInt8])
+    case literal(LiteralSearch)
     case expression(RegularExpression)
   }
   private let form: Form
+  /// The same pattern in lower case, where letters beyond ASCII make a difference.
+  private let folded: Form?
 
   public init(_ text: String) throws(PatternError) {
     if text.count >= 2, text.hasPrefix("/"), text.hasSuffix("/") || text.hasSuffix("/i"),
@@ -30,13 +33,23 @@ public struct Pattern: Sendable {
       form = .expression(
         try RegularExpression(
           String(text.dropFirst().dropLast(ignoringCase ? 2 : 1)), ignoringCase: ignoringCase))
-    } else if text.contains("*") {
-      let parts = text.split(separator: "*", omittingEmptySubsequences: false).map(Self.quoted)
-      form = .expression(
-        try RegularExpression("^" + parts.joined(separator: ".*") + "$", ignoringCase: true))
+      folded = nil
     } else {
-      form = .literal(text.utf8.map { $0.asciiLowercased })
+      form = try Self.plain(text)
+      folded = text.utf8.allSatisfy { $0 < 0x80 } ? nil : try Self.plain(text.lowercased())
     }
+  }
+
+  /// The literal that stands for "nothing there".
+  public var isEmptyLiteral: Bool {
+    if case .literal(let search) = form { search.wanted.isEmpty } else { false }
+  }
+
+  private static func plain(_ text: String) throws(PatternError) -> Form {
+    guard text.contains("*") else { return .literal(LiteralSearch(text.utf8)) }
+    let parts = text.split(separator: "*", omittingEmptySubsequences: false).map(Self.quoted)
+    return .expression(
+      try RegularExpression("^" + parts.joined(separator: ".*") + "$", ignoringCase: true))
   }
 
   private static func quoted(_ text: Substring) -> String {
@@ -48,38 +61,70 @@ public struct Pattern: Sendable {
 
   /// For addresses, users and other whole values: a literal must be the whole value.
   public func matchesWhole(_ value: some Collection<UInt8>) -> Bool {
-    switch form {
-    case .literal(let wanted):
-      value.count == wanted.count
-        && zip(value, wanted).allSatisfy { $0.asciiLowercased == $1 }
-    case .expression(let expression): expression.matches(value)
+    either(value) { form, value in
+      switch form {
+      case .literal(let search):
+        value.count == search.wanted.count
+          && zip(value, search.wanted).allSatisfy { $0.asciiLowercased == $1 }
+      case .expression(let expression): expression.matches(value.span)
+      }
     }
   }
 
-  /// For text (subjects, header fields, bodies): a literal may stand anywhere in it.
+  /// For text (subjects, header fields): a literal may stand anywhere in it.
   public func matchesWithin(_ text: some Collection<UInt8>) -> Bool {
-    switch form {
-    case .literal(let wanted): Self.contains(text.map { $0.asciiLowercased }, wanted)
-    case .expression(let expression): expression.matches(text)
+    either(text) { form, text in
+      switch form {
+      case .literal(let search):
+        var matched = 0
+        return search.take(text.span, &matched)
+      case .expression(let expression): return expression.matches(text.span)
+      }
     }
   }
 
-  /// Knuth, Morris and Pratt: linear whatever the text repeats.
-  private static func contains(_ text: [UInt8], _ wanted: [UInt8]) -> Bool {
-    guard !wanted.isEmpty else { return true }
-    var failure = [Int](repeating: 0, count: wanted.count)
-    var matched = 0
-    for i in 1..<max(1, wanted.count) {
-      while matched > 0, wanted[i] != wanted[matched] { matched = failure[matched - 1] }
-      if wanted[i] == wanted[matched] { matched += 1 }
-      failure[i] = matched
+  private func either(_ text: some Collection<UInt8>, _ test: (Form, [UInt8]) -> Bool) -> Bool {
+    let text = Array(text)
+    if test(form, text) { return true }
+    guard let folded, text.contains(where: { $0 >= 0x80 }),
+      let readable = String(validating: text, as: UTF8.self)
+    else { return false }
+    return test(folded, Array(readable.lowercased().utf8))
+  }
+
+  /// A search through a text that comes in pieces; a literal may stand anywhere, and only the case of ASCII letters is ignored.
+  public func search() -> Search { Search(self) }
+
+  /// See ``Pattern/search()``.
+  public final class Search {
+    private var expression: RegexSearch?
+    private var literal: LiteralSearch?
+    private var matched = 0
+    public private(set) var isFound = false
+
+    fileprivate init(_ pattern: Pattern) {
+      switch pattern.form {
+      case .literal(let search):
+        literal = search
+        expression = nil
+      case .expression(let form):
+        literal = nil
+        expression = form.search()
+      }
     }
-    matched = 0
-    for byte in text {
-      while matched > 0, byte != wanted[matched] { matched = failure[matched - 1] }
-      if byte == wanted[matched] { matched += 1 }
-      if matched == wanted.count { return true }
+
+    /// Goes on with the next piece of the text.
+    public func take(_ piece: Span<UInt8>) {
+      if isFound { return }
+      if let literal { isFound = literal.take(piece, &matched) }
+      if expression != nil, expression?.take(piece) == true { isFound = true }
     }
-    return false
+
+    /// The text ends here.
+    public func finish() {
+      if isFound { return }
+      if let literal { isFound = literal.wanted.isEmpty }
+      if expression?.finish() == true { isFound = true }
+    }
   }
 }

@@ -5,23 +5,30 @@
 /// too many. Syntax: `. [a-z] [^…] ( ) | * + ? {m,n} ^ $ \d \w \s \D \W \S \t \n \xHH` and `\` before anything else. `^` and `$` are the
 /// text's beginning and end. Searches anywhere unless anchored.
 public struct RegularExpression: Sendable {
-  private let program: [Instruction]
-  private let source: String
+  private let matchers: MatcherPool
 
   /// - Throws: `PatternError` naming the place in the pattern.
   public init(_ source: String, ignoringCase: Bool = false) throws(PatternError) {
     var parser = RegexParser(source, ignoringCase: ignoringCase)
     let tree = try parser.parse()
     var compiler = RegexCompiler(source)
-    program = try compiler.compile(tree)
-    self.source = source
+    matchers = MatcherPool(try compiler.compile(tree))
   }
 
   /// Whether the expression occurs in `text`.
   public func matches(_ text: some Collection<UInt8>) -> Bool {
-    var matcher = Matcher(program)
-    return matcher.run(text)
+    if let found = text.withContiguousStorageIfAvailable({ matches($0.span) }) { return found }
+    return matches(Array(text).span)
   }
+
+  /// Whether the expression occurs in `text`.
+  public func matches(_ text: Span<UInt8>) -> Bool {
+    var search = search()
+    return search.take(text) || search.finish()
+  }
+
+  /// A search in a text that comes in pieces.
+  func search() -> RegexSearch { RegexSearch(matchers) }
 
   enum Instruction: Sendable {
     case bytes(ByteSet)
@@ -30,100 +37,6 @@ public struct RegularExpression: Sendable {
     case atStart
     case atEnd
     case match
-  }
-
-  /// The lazily built deterministic automaton.
-  private struct Matcher {
-    private static let cacheLimit = 1000
-    private let program: [Instruction]
-    /// For each deterministic state its automaton states, and whether one of them is the match.
-    private var sets: [[Int]] = []
-    private var accepting: [Bool] = []
-    private var numbers: [[Int]: Int] = [:]
-    /// 256 successors a state; -1 where not yet known.
-    private var next: [Int32] = []
-
-    init(_ program: [Instruction]) { self.program = program }
-
-    mutating func run(_ text: some Collection<UInt8>) -> Bool {
-      var state = number(of: closure(of: [0], atStart: true))
-      for byte in text {
-        if accepting[state] { return true }
-        let slot = state * 256 + Int(byte)
-        if next[slot] >= 0 {
-          state = Int(next[slot])
-          continue
-        }
-        let reached = step(sets[state], byte)
-        if sets.count >= Self.cacheLimit {
-          sets.removeAll(keepingCapacity: true)
-          accepting.removeAll(keepingCapacity: true)
-          numbers.removeAll(keepingCapacity: true)
-          next.removeAll(keepingCapacity: true)
-          state = number(of: reached)
-        } else {
-          let successor = number(of: reached)
-          next[slot] = Int32(successor)
-          state = successor
-        }
-      }
-      return accepting[state] || endReachesMatch(sets[state])
-    }
-
-    private mutating func number(of set: [Int]) -> Int {
-      if let known = numbers[set] { return known }
-      let number = sets.count
-      numbers[set] = number
-      sets.append(set)
-      accepting.append(
-        set.contains { if case .match = program[$0] { true } else { false } })
-      next.append(contentsOf: repeatElement(-1, count: 256))
-      return number
-    }
-
-    private func step(_ set: [Int], _ byte: UInt8) -> [Int] {
-      // A search may begin at every byte, hence state 0 always.
-      var seeds = [0]
-      for at in set {
-        if case .bytes(let accepted) = program[at], accepted.contains(byte) { seeds.append(at + 1) }
-      }
-      return closure(of: seeds, atStart: false)
-    }
-
-    private func closure(of seeds: [Int], atStart: Bool) -> [Int] {
-      var seen = [Bool](repeating: false, count: program.count)
-      var stack = seeds
-      var set: [Int] = []
-      while let at = stack.popLast() {
-        if seen[at] { continue }
-        seen[at] = true
-        switch program[at] {
-        case .jump(let target): stack.append(target)
-        case .split(let a, let b):
-          stack.append(a)
-          stack.append(b)
-        case .atStart: if atStart { stack.append(at + 1) }
-        case .atEnd, .bytes, .match: set.append(at)
-        }
-      }
-      return set.sorted()
-    }
-
-    private func endReachesMatch(_ set: [Int]) -> Bool {
-      var seen = Set<Int>()
-      var stack = set
-      while let at = stack.popLast() {
-        guard seen.insert(at).inserted else { continue }
-        switch program[at] {
-        case .match: return true
-        case .atEnd: stack.append(at + 1)
-        case .jump(let target): stack.append(target)
-        case .split(let a, let b): stack += [a, b]
-        case .atStart, .bytes: break
-        }
-      }
-      return false
-    }
   }
 }
 

@@ -1,11 +1,22 @@
 import Mail
 
 /// Which messages are meant: every condition given must hold. Without any condition nothing is meant, unless ``isEverything``.
+///
+/// Conditions are asked in the order in which a message is read, so that no more of it is read than they need: ``mayMatch(_:now:)`` before
+/// the message file is opened, ``matches(_:now:)`` with its first lines, ``matches(_:)-(MessageHeader)`` with its header, ``bodySearch(_:)`` last.
 public struct Selection: Sendable {
   public var ids: Set<UInt64> = []
+  /// Whether a message is one of those that something else names, such as an incident; asked with size and source known.
+  public var isMember: (@Sendable (Entry) -> Bool)?
   public var senders: [Pattern] = []
   public var recipients: [Pattern] = []
+  public var from: [Pattern] = []
+  public var to: [Pattern] = []
+  public var cc: [Pattern] = []
   public var subjects: [Pattern] = []
+  public var headers: [HeaderCondition] = []
+  public var bodies: [Pattern] = []
+  public var dates: [DateCondition] = []
   public var clients: [ClientRange] = []
   public var users: [Pattern] = []
   public var uids: Set<UInt32> = []
@@ -15,40 +26,70 @@ public struct Selection: Sendable {
   public var isBounce = false
   public var isDoubleBounce = false
   public var isUnprocessed = false
+  public var doneState: DoneState?
   /// Has recipients on this channel still to be tried.
   public var channels: Set<Channel> = []
   /// All messages, said on purpose.
   public var isEverything = false
 
+  /// How many of a message's recipients are done: delivered, or failed for good.
+  public enum DoneState: String, Sendable, CaseIterable {
+    case none, some, all
+  }
+
   public init() {}
 
   /// No condition was given.
   public var isEmpty: Bool {
-    ids.isEmpty && senders.isEmpty && recipients.isEmpty && subjects.isEmpty && clients.isEmpty
-      && users.isEmpty && uids.isEmpty && olderThan == nil && newerThan == nil && sizes.isEmpty
-      && !isBounce && !isDoubleBounce && !isUnprocessed && channels.isEmpty && !isEverything
+    ids.isEmpty && isMember == nil && senders.isEmpty && sizes.isEmpty && !needsRecipients
+      && !needsSource && !needsHeader && olderThan == nil && newerThan == nil
+      && !isBounce && !isDoubleBounce && !isUnprocessed && !isEverything
   }
 
+  /// A condition looks at the recipients.
+  public var needsRecipients: Bool {
+    !recipients.isEmpty || !channels.isEmpty || doneState != nil
+  }
+  private var needsSource: Bool { !clients.isEmpty || !users.isEmpty || !uids.isEmpty }
+  /// A condition looks at the message's size, or where it came from.
+  public var needsMessage: Bool { needsSource || !sizes.isEmpty || isMember != nil || needsHeader }
+  /// A condition looks at the header or the body.
+  public var needsHeader: Bool {
+    !from.isEmpty || !to.isEmpty || !cc.isEmpty || !subjects.isEmpty || !headers.isEmpty
+      || !dates.isEmpty || needsBody
+  }
+  /// A condition looks at the body.
+  public var needsBody: Bool { !bodies.isEmpty }
+
+  /// Whether the conditions on what is known before the message file is opened hold.
   /// - Parameter now: what ages are counted from.
-  public func matches(_ entry: Entry, now: Timestamp) -> Bool {
+  public func mayMatch(_ entry: Entry, now: Timestamp) -> Bool {
     if !ids.isEmpty, !ids.contains(entry.identity.id) { return false }
     let age = now.seconds(since: entry.identity.birth)
     if let olderThan, age < olderThan.inSeconds { return false }
     if let newerThan, age > newerThan.inSeconds { return false }
-    if !sizes.allSatisfy({ $0.holds(for: entry.size) }) { return false }
     if isDoubleBounce, !entry.sender.isDoubleBounce { return false }
     if isBounce, !entry.sender.isBounceSender { return false }
     if isUnprocessed, !entry.isUnprocessed { return false }
     if channels.contains(.local), entry.local.allSatisfy(\.isDone) { return false }
     if channels.contains(.remote), entry.remote.allSatisfy(\.isDone) { return false }
+    if let doneState, doneState != Self.doneState(of: entry) { return false }
     if !senders.allSatisfy({ $0.matchesWhole(entry.sender.bytes) }) { return false }
-    if !subjects.allSatisfy({ $0.matchesWithin(entry.subject) }) { return false }
-    if !recipients.allSatisfy({ pattern in
+    return recipients.allSatisfy { pattern in
       entry.recipients.contains { pattern.matchesWhole($0.bytes) }
-    }) {
-      return false
     }
-    return matches(entry.source)
+  }
+
+  /// Whether all conditions on the envelope hold, on size and source too.
+  public func matches(_ entry: Entry, now: Timestamp) -> Bool {
+    mayMatch(entry, now: now) && sizes.allSatisfy { $0.holds(for: entry.size) }
+      && matches(entry.source) && isMember?(entry) ?? true
+  }
+
+  private static func doneState(of entry: Entry) -> DoneState {
+    let pending = entry.pendingCount
+    if pending == 0 { return entry.isUnprocessed ? .none : .all }
+    return pending == entry.local.count + entry.remote.count + entry.unrouted.count ? .none : .some
   }
 
   private func matches(_ source: Source) -> Bool {

@@ -64,6 +64,13 @@ extension StormDetector {
     }
     let offenders = explain(key, guilty.count >= 8 ? guilty : matching)
     if verdict == .volume {
+      // More of a storm that goes on: what waited in todo since before it was seen to begin.
+      if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {
+        let burst = burst(matching)
+        guard !burst.isEmpty else { return false }
+        widen(place, offenders, burst)
+        return true
+      }
       return tellVolume(offenders, matching, group)
     }
     let kind = kind(offenders)
@@ -154,6 +161,9 @@ extension StormDetector {
     episodes[place].storm.kind = kind(common)
     episodes[place].membership = Membership(kind: episodes[place].storm.kind, offenders: common)
     var episode = episodes[place]
+    episode.storm.began = burst.reduce(episode.storm.began) {
+      min($0, mail[$1].identity.birth)
+    }
     gather(burst, into: &episode)
     episodes[place] = episode
     if before != episode.storm.kind || !announceGrowth(place) {

@@ -39,7 +39,7 @@ struct LogJoin: Sendable {
 extension StormDetector {
   mutating func read(_ line: SendLogLine) {
     switch line {
-    case .info(let id, _, let sender, _, let uid): begin(id, sender, uid)
+    case .info(let id, _, let sender, let pid, let uid): begin(id, sender, pid, uid)
     case .starting(let number, let id, let channel, let recipient):
       start(number, id, channel, recipient)
     case .outcome(let number, let outcome, _):
@@ -56,9 +56,13 @@ extension StormDetector {
     }
   }
 
-  private mutating func begin(_ id: UInt64, _ sender: Address, _ uid: UInt32) {
+  private mutating func begin(_ id: UInt64, _ sender: Address, _ pid: Int, _ uid: UInt32) {
     stall.moved()
-    if let serial = mail.current(id), !mail[serial].hasLog,
+    // A log that lags behind tells of messages that are gone, and whose number another has by now.
+    let known =
+      mail.queued(id, by: pid)
+      ?? mail.current(id).flatMap { mail[$0].queuedBy == nil ? $0 : nil }
+    if let serial = known, !mail[serial].hasLog,
       abs(mail[serial].identity.birth.seconds(since: now)) <= 5,
       mail[serial].facts.sender == sender.lowercased
     {

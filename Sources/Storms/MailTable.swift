@@ -8,6 +8,8 @@ struct TrackedMessage: Sendable {
   var keys: [Offender] = []
   /// When qmail-send had taken it in, as far as was seen.
   var processed: Timestamp?
+  /// The process that queued it, as the queue shows it; the log calls it `qp`.
+  var queuedBy: Int?
   /// Seen in the queue itself, not only in the log.
   var isSeen = false
   var isGone = false
@@ -46,6 +48,12 @@ struct MailTable: Sendable {
   private(set) var next = 0
   private var byID: [UInt64: Int] = [:]
   private var byLog: [UInt64: Int] = [:]
+  /// IDs are used again within milliseconds, but not by the same process.
+  private struct Queued: Hashable {
+    var id: UInt64
+    var pid: Int
+  }
+  private var byProcess: [Queued: Int] = [:]
   let capacity: Int
 
   init(capacity: Int) { self.capacity = capacity }
@@ -70,11 +78,22 @@ struct MailTable: Sendable {
       let id = ring[serial % capacity].identity.id
       if let old = byID[id], old <= serial - capacity { byID[id] = nil }
       if let old = byLog[id], old <= serial - capacity { byLog[id] = nil }
+      if let pid = ring[serial % capacity].queuedBy {
+        let key = Queued(id: id, pid: pid)
+        if let old = byProcess[key], old <= serial - capacity { byProcess[key] = nil }
+      }
       ring[serial % capacity] = message
+    }
+    if let pid = message.queuedBy {
+      byProcess[Queued(id: message.identity.id, pid: pid)] = serial
     }
     return serial
   }
 
+  /// The message that this process queued under this number; it may be gone.
+  func queued(_ id: UInt64, by pid: Int) -> Int? {
+    byProcess[Queued(id: id, pid: pid)].flatMap { holds($0) ? $0 : nil }
+  }
   /// The message that has this number in the queue now.
   func current(_ id: UInt64) -> Int? { byID[id].flatMap { holds($0) ? $0 : nil } }
   /// The message that the log means by this number now.

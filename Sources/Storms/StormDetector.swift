@@ -133,9 +133,17 @@ extension StormDetector {
       meet(logged, entry, facts)
       return
     }
+    let isUnsolicited = isUnsolicited(entry, facts)
+    // Old news: of no burst, and what becomes of it says nothing of today. A large queue costs no memory here.
+    if now.seconds(since: entry.identity.birth) >= settings.window.inSeconds,
+      home(of: facts, birth: entry.identity.birth, isUnsolicited: isUnsolicited) == nil
+    {
+      return
+    }
     var message = TrackedMessage(identity: entry.identity, facts: facts)
     message.isSeen = true
-    message.isUnsolicited = isUnsolicited(entry, facts)
+    message.queuedBy = entry.queuedBy
+    message.isUnsolicited = isUnsolicited
     message.processed = entry.isUnprocessed ? nil : now
     message.done = entry.recipients.count - entry.pendingCount
     // Done before anybody looked: old news.
@@ -255,7 +263,12 @@ extension StormDetector {
     mail[serial].identity = identity
     mail[serial].processed = now
     watch(serial)
-    joinIfReady(serial)
+    // It may have waited in todo since before the storm began, and is of it all the same: its lasting birth is now.
+    if mail[serial].incident == nil, let incident = home(serial) {
+      join(serial, incident)
+    } else {
+      joinIfReady(serial)
+    }
   }
 
   private mutating func advance(_ progress: Observation.Progress) {

@@ -10,18 +10,24 @@ public struct Event: Sendable, Hashable {
   public var priority: Journal.Priority
   /// One line for people, mail content in it already escaped for a terminal.
   public var message: String
+  /// What to do about it, a sentence each, escaped likewise.
+  public var advice: [String]
   public var fields: [JournalField]
 
   public init(
     _ id: MessageID, at time: Timestamp, _ priority: Journal.Priority, _ message: String,
-    _ fields: [JournalField] = []
+    _ fields: [JournalField] = [], advice: [String] = []
   ) {
     self.id = id
     self.time = time
     self.priority = priority
     self.message = message
+    self.advice = advice
     self.fields = fields
   }
+
+  /// Message and advice in one line.
+  public var wholeMessage: String { ([message] + advice).joined(separator: " | ") }
 
   /// The event as JSON: `t`, `event`, `message` and the journal's fields in lower case without their prefix; a field that appears
   /// more than once becomes a list.
@@ -31,6 +37,7 @@ public struct Event: Sendable, Hashable {
     line.add("event", id.rawValue)
     line.add("priority", priority.rawValue)
     line.add("message", message)
+    if !advice.isEmpty { line.add("advice", advice) }
     var names: [JournalField.Name] = []
     for field in fields where !names.contains(field.name) { names.append(field.name) }
     for name in names {
@@ -63,10 +70,10 @@ public struct JournalSink: EventSink {
 
   public func take(_ event: Event) {
     do {
-      try Journal.send(event.id, event.message, priority: event.priority, event.fields)
+      try Journal.send(event.id, event.wholeMessage, priority: event.priority, event.fields)
     } catch {
       guard Journal.holdsStandardError else { return }
-      let line = Array("\(event.id.rawValue): \(event.message) (\(error))\n".utf8)
+      let line = Array("\(event.id.rawValue): \(event.wholeMessage) (\(error))\n".utf8)
       _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
   }

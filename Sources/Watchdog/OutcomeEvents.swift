@@ -9,12 +9,13 @@ import Systemd
 extension Event {
   /// The event that tells of a storm that began or changed; with what helps besides blocking.
   init(_ id: MessageID, of storm: Storm, mode: Policy.Mode, at now: Timestamp) {
-    var message = "incident \(storm.incident), \(storm.kind.rawValue): \(storm.reason)"
-    for advice in Advice.against(storm) {
-      message += " \(advice.sentence)"
-      if let line = advice.line { message += " [\(line)]" }
-    }
-    self.init(id, at: now, .alert, message, Self.fields(of: storm, mode: mode))
+    self.init(
+      id, at: now, .alert,
+      "incident \(storm.incident), \(storm.kind.rawValue): \(storm.reason)",
+      Self.fields(of: storm, mode: mode),
+      advice: Advice.against(storm).map { advice in
+        advice.sentence + (advice.line.map { " [\($0)]" } ?? "")
+      })
   }
 
   /// The event that tells of a storm's end.

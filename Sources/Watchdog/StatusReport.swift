@@ -22,6 +22,8 @@ public struct StatusReport: Codable, Sendable, Hashable {
   public var quarantined: Int
   /// Messages chosen for the quarantine and not yet set aside.
   public var quarantinePending: Int
+  /// qmail-send's log; nil when the policy wants none.
+  public var log: Log?
 
   public struct Queue: Codable, Sendable, Hashable {
     public var messages = 0
@@ -43,6 +45,27 @@ public struct StatusReport: Codable, Sendable, Hashable {
     public var seconds = 0.0
     /// Messages seen since the start.
     public var seen = 0
+
+    public init() {}
+  }
+
+  /// How qmail-send's log is followed.
+  public struct Log: Codable, Sendable, Hashable {
+    /// The path, or whose journal; nil while none was found.
+    public var source: String?
+    /// Seconds between the line read last and now while there is more to read at once; 0 when all is read.
+    public var behind = 0.0
+    /// Bytes written and not read yet; nil for a journal.
+    public var unread: Int64?
+    /// Unix time of the line read last.
+    public var lastLine: Double?
+    /// Lines of qmail-send since the start, and times that lines may have been missed.
+    public var lines = 0
+    public var gaps = 0
+    /// Messages since the start by where they were seen; one of the last 90 seconds may not be in it yet.
+    public var seenByBoth = 0
+    public var seenByQueueOnly = 0
+    public var seenByLogOnly = 0
 
     public init() {}
   }

@@ -19,7 +19,7 @@ public struct TerminalSink: EventSink {
   }
 
   public func take(_ event: Event) {
-    let text: String
+    var text: String
     switch form {
     case .json: text = event.json.text
     case .plain: text = "\(clock(event.time)) \(event.id.rawValue): \(event.message)"
@@ -33,6 +33,7 @@ public struct TerminalSink: EventSink {
         }
       text = "\(clock(event.time)) \(colour)\(event.id.rawValue)\u{1B}[0m: \(event.message)"
     }
+    if form != .json { for advice in event.advice { text += "\n         -> \(advice)" } }
     let bytes = Array((text + "\n").utf8)
     // A terminal that is gone must not end the daemon: what it would have shown is in the journal.
     _ = bytes.withUnsafeBytes { write(STDOUT_FILENO, $0.baseAddress, $0.count) }

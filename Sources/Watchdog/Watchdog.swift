@@ -60,6 +60,10 @@ public actor Watchdog {
   private let reader: EntryReader
   private var policy: Policy
   private var detector: StormDetector
+  private var log: LogSource
+  private var logEvents: (any DispatchSourceRead)?
+  private var logIsDue = false
+  private var hasCaughtUp = false
 
   private var sources: [any DispatchSourceProtocol] = []
   private var timer: (any DispatchSourceTimer)?
@@ -113,6 +117,7 @@ public actor Watchdog {
       resuming: try ledger.openIncidents(), nextIncident: try ledger.nextIncident())
     notes = layout.notes + control.notes
     started = WallClock.now()
+    log = LogSource(policy.log, state: configuration.places.state, at: started)
   }
 
   private static func dialect(_ policy: Policy, qmail: String) -> BadmailfromDialect? {
@@ -167,6 +172,7 @@ public actor Watchdog {
       source.activate()
       sources.append(source)
     }
+    awaitLog()
     tick(fullPass: true)
     notifier.ready(status: report().line)
   }
@@ -206,7 +212,9 @@ public actor Watchdog {
     notifier.stopping(status: "stopping: \(reason)")
     timer?.cancel()
     for source in sources { source.cancel() }
+    logEvents?.cancel()
     let now = WallClock.now()
+    saveLogPosition(at: now, isLast: true)
     remember(detector.storms, at: now)
     tell(Event(.stopping, at: now, .info, reason, [JournalField(.reason, reason)]))
     try? report().write(state: configuration.places.state)
@@ -222,6 +230,11 @@ public actor Watchdog {
     do {
       let fresh = try PolicyFile.load(path)
       let control = try ControlDirectory(qmail: configuration.places.qmail).read()
+      if fresh.log != policy.log {
+        saveLogPosition(at: now, isLast: true)
+        log = LogSource(fresh.log, state: configuration.places.state, at: now)
+        awaitLog()
+      }
       policy = fresh
       responder.policy = fresh
       responder.control = control
@@ -280,6 +293,7 @@ public actor Watchdog {
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
       remember(detector.storms, at: now)
+      saveLogPosition(at: now)
       work()
     }
     publish()
@@ -291,8 +305,20 @@ public actor Watchdog {
     let begun = WallClock.monotonic()
     let now = WallClock.now()
     if fullPass { nextFullPass = seconds() + policy.polling.fullPass.inSeconds }
+    if fullPass, log.retry(at: now) { awaitLog() }
     do {
-      let found = try watcher.poll(at: now, fullPass: fullPass, atMost: Self.atOnce)
+      var events = try catchUp()
+      var found: PollReport
+      do { found = try watcher.poll(at: now, fullPass: fullPass, atMost: Self.atOnce) } catch {
+        act(on: events + (try take(readLog(at: now))), at: now)
+        throw error
+      }
+      // The queue first, since messages live for milliseconds; and again for what came while the log was read, so that of every
+      // line the queue's part of the story is there before the line is told.
+      let written = readLog(at: WallClock.now())
+      if !written.isEmpty {
+        found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
+      }
       if trouble != nil {
         trouble = nil
         tell(
@@ -302,10 +328,7 @@ public actor Watchdog {
       }
       for text in found.notes { note(text, at: now) }
       for damage in found.damaged { tell(degraded("message \(damage.id): \(damage.why)", at: now)) }
-      var events: [StormEvent] = []
-      for observation in found.observations where try !isReleased(observation) {
-        events += detector.observe(observation)
-      }
+      events += try take(Chronicle.merge(queue: found.observations, log: written))
       look.new = found.statistics.new
       look.gone = found.statistics.gone
       look.opened = found.statistics.opened
@@ -320,12 +343,27 @@ public actor Watchdog {
     look.seconds = Double(WallClock.monotonic() - begun) / 1e9
   }
 
+  /// Hands what was seen to the detector, our own doing left out.
+  private func take(_ observations: [Observation]) throws(LedgerError) -> [StormEvent] {
+    guard let last = observations.last else { return [] }
+    let released = try ledger.releasePIDs(since: last.time - .seconds(86_400))
+    var events: [StormEvent] = []
+    for observation in observations {
+      log.count(observation)
+      if !isReleased(observation, released) { events += detector.observe(observation) }
+    }
+    return events
+  }
+
   /// What a release put back is our own doing and no evidence: its qmail-queue is in the ledger.
-  private func isReleased(_ observation: Observation) throws(LedgerError) -> Bool {
-    guard case .arrival(let entry) = observation.event, case .uid = entry.source,
-      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) })
+  private func isReleased(_ observation: Observation, _ pids: Set<Int32>) -> Bool {
+    if case .log(let line) = observation.event { return log.isRelease(line) }
+    guard !pids.isEmpty, case .arrival(let entry) = observation.event, case .uid = entry.source,
+      observation.time.seconds(since: entry.identity.birth) < 86_400,
+      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) }), pids.contains(pid)
     else { return false }
-    return try ledger.wasReleased(pid: pid, before: observation.time)
+    log.noteRelease(entry)
+    return true
   }
 
   private func see(_ observation: Observation) {
@@ -456,6 +494,69 @@ public actor Watchdog {
     }
   }
 
+  // MARK: The log
+
+  /// Reads the log when it changes: a little later, for the queue wakes the reader anyway when it matters, and many lines cost no more than one.
+  private func awaitLog() {
+    logEvents?.cancel()
+    logEvents = nil
+    // A copy, closed when Dispatch has let go of it, whatever has become of the log by then.
+    guard onStop != nil, let descriptor = log.descriptor.map({ fcntl($0, F_DUPFD_CLOEXEC, 3) }),
+      descriptor >= 0
+    else { return }
+    let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: executor.queue)
+    source.setEventHandler { @Sendable [weak self] in
+      self?.assumeIsolated { watchdog in
+        watchdog.log.acknowledge()
+        watchdog.readLogSoon(.milliseconds(100))
+      }
+    }
+    source.setCancelHandler { @Sendable in close(descriptor) }
+    source.activate()
+    logEvents = source
+  }
+
+  private func readLogSoon(_ delay: DispatchTimeInterval) {
+    guard !logIsDue, onStop != nil else { return }
+    logIsDue = true
+    executor.queue.asyncAfter(deadline: .now() + delay) { @Sendable [weak self] in
+      self?.assumeIsolated { watchdog in
+        watchdog.logIsDue = false
+        watchdog.queueChanged()
+      }
+    }
+  }
+
+  private func readLog(at now: Timestamp) -> [Observation] {
+    let report = log.read(at: now)
+    for text in report.notes { note(text, at: now) }
+    if report.hasMore { readLogSoon(.milliseconds(1)) }
+    return report.observations
+  }
+
+  /// At the start: what was written while qwarden did not run comes before the first look at the queue.
+  private func catchUp() throws(LedgerError) -> [StormEvent] {
+    guard !hasCaughtUp else { return [] }
+    hasCaughtUp = true
+    var events: [StormEvent] = []
+    while true {
+      let now = WallClock.now()
+      let report = log.read(at: now)
+      for text in report.notes { note(text, at: now) }
+      events += try take(report.observations)
+      guard report.hasMore else { return events }
+      notifier.keepAlive(status: "reading what qmail-send logged meanwhile")
+    }
+  }
+
+  private func saveLogPosition(at now: Timestamp, isLast: Bool = false) {
+    do {
+      try log.save(at: now, isLast: isLast)
+    } catch {
+      note("the place reached in the log cannot be saved: \(error)", at: now)
+    }
+  }
+
   // MARK: Telling
 
   private func publish() {
@@ -476,7 +577,7 @@ public actor Watchdog {
     queue.doneOnly = counts.doneOnly
     queue.senderIsRunning = senderIsRunning
     let kept = try? ledger.quarantineCounts()
-    return StatusReport(
+    var report = StatusReport(
       version: configuration.version, pid: getpid(), started: started.seconds,
       written: WallClock.now().seconds, mode: policy.mode.rawValue,
       qmail: configuration.places.qmail, trouble: trouble, notes: notes, queue: queue,
@@ -489,6 +590,8 @@ public actor Watchdog {
       activeBlocks: (try? ledger.standingBlocks().count) ?? 0,
       quarantined: (kept?[.marked] ?? 0) + (kept?[.gone] ?? 0),
       quarantinePending: progress.waiting)
+    report.log = log.status(at: WallClock.now())
+    return report
   }
 
   private func remember(_ storms: [Storm], at now: Timestamp) {

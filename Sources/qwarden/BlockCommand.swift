@@ -25,6 +25,11 @@ struct BlockSender: ParsableCommand {
 
   func run() throws {
     let lasting = try SelectionOptions.duration(lasting, "--for")
+    guard !address.contains("*") else {
+      throw PlainFailure(
+        "\(Escaping.terminal(address)): a block is for one sender, or for @domain; write no wildcard",
+        Exit.badData)
+    }
     let hands = try CommandHands.open(places)
     let outcomes = hands.block(
       Address(address).lowercased, lasting: lasting, reason: reason, by: CommandHands.author,

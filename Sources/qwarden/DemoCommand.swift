@@ -90,6 +90,8 @@ struct DemoStory: Sendable {
         .backscatterDeferred, messages: 160, perSecond: 20, start: .seconds(Self.backscatterBegins),
         seed: 9)
     var policy = Policy()
+    // The simulated qmail keeps no log, and this machine's is another's.
+    policy.log.source = .none
     policy.mode = .enforce
     policy.polling.normal = .seconds(1)
     policy.detection.pause = .seconds(6)
@@ -214,6 +216,7 @@ final class DemoVoice: EventSink {
   func take(_ event: Event) {
     let colour = event.priority.rawValue <= Journal.Priority.alert.rawValue ? "31" : "36"
     Output.line("\(stamp) \(emphasis(colour, event.id.rawValue)): \(event.message)")
+    for advice in event.advice { Output.line("          -> \(advice)") }
   }
 
   private var stamp: String { "[\(Readable.right(String(Int(seconds)), 3)) s]" }

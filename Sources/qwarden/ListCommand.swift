@@ -12,6 +12,8 @@ struct List: ParsableCommand {
       One line a message: number, age, size, recipients still to try of all, sender, where it came from, and the first recipient. \
       Messages that qmail-send has not taken in yet are listed too, except with --format qread, which prints what qmail-qread prints.
 
+      \(SelectionOptions.patternHelp)
+
       Exits 1 when nothing matched.
       """)
 
@@ -22,71 +24,170 @@ struct List: ParsableCommand {
   }
 
   @OptionGroup var chosen: SelectionOptions
-  @OptionGroup var places: Places
   @Option(help: "How to print: text, qread or json.")
   var format: Format = .text
+  @Flag(help: "Show From, To, Cc, Subject, Date and Size of each message.")
+  var headers = false
+  @Flag(name: .customLong("ids"), help: "Print the numbers only, one a line.")
+  var idsOnly = false
+  @Flag(help: "Print how many there are.")
+  var count = false
+  @Option(
+    help: ArgumentHelp(
+      "Count by \(CountKey.allCases.map(\.rawValue).joined(separator: ", ")), largest first; by recipient domain it counts recipients still to be tried.",
+      valueName: "key"))
+  var countBy: CountKey?
+  @OptionGroup var color: ColorOption
   @OptionGroup var json: JSONOption
+  @OptionGroup var places: Places
+
+  func validate() throws {
+    let kinds = [headers, idsOnly, count, countBy != nil].count { $0 }
+    if kinds > 1 {
+      throw ValidationError("only one of --headers, --ids, --count and --count-by can be given")
+    }
+    if format == .qread, kinds > 0 || json.json {
+      throw ValidationError("--format qread stands alone")
+    }
+  }
 
   func run() throws {
     let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
-    let selection = try chosen.selection()
-    let format = json.json ? .json : self.format
-    let found = Mutex(false)
-    if format == .qread, selection.isEmpty || selection.isEverything {
-      try scanner.qread { piece in
-        found.withLock { $0 = $0 || !piece.isEmpty }
-        Output.write(piece, to: 1)
-        return true
+    let selection = try chosen.selection(places)
+    let listing = Listing(scanner: scanner, selection: selection, now: WallClock.now())
+    let isJSON = json.json || format == .json
+    let isFound =
+      if let countBy {
+        try listing.count(by: countBy, json: isJSON, color.style)
+      } else if count {
+        try listing.count(json: isJSON)
+      } else if format == .qread, selection.isEmpty {
+        try listing.qread()
+      } else {
+        try listing.print(form(isJSON))
       }
-    } else {
-      let now = WallClock.now()
-      if format == .text { Output.line(Self.heading) }
-      try scanner.forEachEntry { outcomes in
-        var bytes: [UInt8] = []
-        for outcome in outcomes {
-          switch outcome {
-          case .entry(let entry) where selection.isEmpty || selection.matches(entry, now: now):
-            found.withLock { $0 = true }
-            switch format {
-            case .text: bytes += Self.row(entry, now: now).utf8
-            case .qread: bytes += QreadFormat.text(entry)
-            case .json: bytes += entry.json.closed + [UInt8(ascii: "\n")]
-            }
-          case .damaged(let id, let why) where selection.isEmpty || selection.ids.contains(id):
-            Output.complain("message \(id): \(why)")
-          default: break
-          }
-        }
-        Output.write(bytes, to: 1)
-        return true
-      }
-    }
-    if !found.withLock({ $0 }), !selection.isEmpty { throw ExitCode(Exit.nothingMatched) }
+    if !isFound, !selection.isEmpty { throw ExitCode(Exit.nothingMatched) }
   }
 
-  private static let heading =
-    Readable.right("ID", 9) + Readable.right("AGE", 5) + Readable.right("SIZE", 6)
-    + Readable.right("LEFT", 8) + "  " + Readable.pad("SENDER", 32) + " "
-    + Readable.pad("FROM", 24) + " TO"
+  private func form(_ isJSON: Bool) -> Listing.Form {
+    if idsOnly { return .ids(json: isJSON) }
+    if isJSON { return .json(headers: headers) }
+    if format == .qread { return .qread }
+    return headers ? .headers(color.style) : .rows(color.style)
+  }
+}
 
-  private static func row(_ entry: Entry, now: Timestamp) -> String {
-    let total = entry.local.count + entry.remote.count + entry.unrouted.count
-    let left = entry.pendingCount
-    let next =
-      (entry.local + entry.remote).first { !$0.isDone }?.address ?? entry.unrouted.first
-    var to = next.map(\.description) ?? "-"
-    if left > 1 { to += " and \(left - 1) more" }
-    var marks: [String] = []
-    if entry.isUnprocessed { marks.append("unprocessed") }
-    if entry.isBouncing { marks.append("bouncing") }
-    if entry.isDoneOnly { marks.append("leaving") }
-    if !marks.isEmpty { to += " (\(marks.joined(separator: ", ")))" }
-    return Readable.right(String(entry.identity.id), 9)
-      + Readable.right(Readable.age(now.seconds(since: entry.identity.birth)), 5)
-      + Readable.right(Readable.size(entry.size), 6)
-      + Readable.right("\(left)/\(total)", 8) + "  "
-      + Readable.pad("<\(entry.sender)>", 32) + " "
-      + Readable.pad(Readable.source(entry.source), 24)
-      + " \(to)\n"
+/// The messages that are meant, printed or counted while the queue is read on two threads. Each returns whether there was any.
+struct Listing {
+  enum Form {
+    case rows(Style)
+    case headers(Style)
+    case qread
+    case json(headers: Bool)
+    case ids(json: Bool)
+  }
+
+  let scanner: QueueScanner
+  let selection: Selection
+  let now: Timestamp
+
+  func qread() throws -> Bool {
+    let found = Mutex(false)
+    try scanner.qread { piece in
+      found.withLock { $0 = $0 || !piece.isEmpty }
+      Output.write(piece, to: 1)
+      return true
+    }
+    return found.withLock { $0 }
+  }
+
+  func print(_ form: Form) throws -> Bool {
+    switch form {
+    case .rows(let style):
+      let text = EntryText(now: now, style: style)
+      Output.write(Array(text.heading.utf8), to: 1)
+      return try write(.all) { entry, _ in Array(text.row(entry).utf8) }
+    case .headers(let style):
+      let text = EntryText(now: now, style: style)
+      return try write(.all) { entry, message in
+        message.map { Array(text.block(entry, $0.header).utf8) }
+      }
+    case .qread: return try write(.all) { entry, _ in QreadFormat.text(entry) }
+    case .json(let headers):
+      return try write(.all) { entry, message in
+        var line = entry.json
+        if headers, let message { line.add(message.header) }
+        return line.closed + [UInt8(ascii: "\n")]
+      }
+    case .ids(let json):
+      return try write([]) { entry, _ in
+        Array((json ? "{\"id\":\(entry.identity.id)}\n" : "\(entry.identity.id)\n").utf8)
+      }
+    }
+  }
+
+  func count(json: Bool) throws -> Bool {
+    let total = Mutex(0)
+    try forEach(selection.look([], now: now) { _, _ in true }, isAlone: true) { items in
+      total.withLock { $0 += items.count }
+    }
+    let count = total.withLock { $0 }
+    Output.line(json ? "{\"messages\":\(count)}" : String(count))
+    return count > 0
+  }
+
+  func count(by key: CountKey, json: Bool, _ style: Style) throws -> Bool {
+    let table = Mutex(CountTable())
+    let now = now
+    try forEach(
+      selection.look(key.detail, now: now) { entry, _ in key.values(of: entry, now: now) },
+      isAlone: true
+    ) { items in
+      table.withLock { table in
+        for values in items { for value in values { table.add(value) } }
+      }
+    }
+    let counted = table.withLock { $0 }
+    if counted.others > 0 {
+      Output.complain(
+        "more than \(CountTable.most) different values: the rest is counted as others")
+    }
+    if json {
+      var output = Output.Buffer()
+      for line in counted.json(by: key) { output.line(line) }
+    } else if counted.total > 0 {
+      Output.write(Array(counted.text(by: key, style).utf8), to: 1)
+    }
+    return counted.total > 0
+  }
+
+  private func write(
+    _ detail: EntryDetail, _ make: @escaping @Sendable (Entry, OpenMessage?) -> [UInt8]?
+  ) throws -> Bool {
+    let found = Mutex(false)
+    try forEach(selection.look(detail, now: now, make: make), isAlone: false) { pieces in
+      if pieces.isEmpty { return }
+      found.withLock { $0 = true }
+      var bytes: [UInt8] = []
+      bytes.reserveCapacity(pieces.reduce(0) { $0 + $1.count })
+      for piece in pieces { bytes += piece }
+      Output.write(bytes, to: 1)
+    }
+    return found.withLock { $0 }
+  }
+
+  private func forEach<Item: Sendable>(
+    _ look: EntryLook<Item>, isAlone: Bool, _ take: @Sendable ([Item]) -> Void
+  ) throws {
+    let progress = Mutex(Progress(isAlone: isAlone))
+    try scanner.forEach(look, ids: selection.onlyIDs) { findings in
+      for damaged in findings.damaged {
+        Output.complain("message \(damaged.id): \(damaged.why)")
+      }
+      take(findings.items)
+      progress.withLock { $0.advance(by: findings.looked) }
+      return true
+    }
+    progress.withLock { $0.end() }
   }
 }

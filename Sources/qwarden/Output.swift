@@ -92,11 +92,13 @@ enum Readable {
   }
 
   static func pad(_ text: String, _ width: Int) -> String {
-    text.count >= width ? text : text + String(repeating: " ", count: width - text.count)
+    TextWidth.of(text) >= width
+      ? text : text + String(repeating: " ", count: width - TextWidth.of(text))
   }
 
   static func right(_ text: String, _ width: Int) -> String {
-    text.count >= width ? text : String(repeating: " ", count: width - text.count) + text
+    TextWidth.of(text) >= width
+      ? text : String(repeating: " ", count: width - TextWidth.of(text)) + text
   }
 
   /// `alice@127.66.6.6`, `uid 33`, `bounce of …`: a source in a few characters.

@@ -30,7 +30,20 @@ struct QuarantineSelection {
 
   private func isMeant(_ record: QuarantineRecord) throws -> Bool {
     if let incident, record.incident != incident { return false }
-    return try selection.isEmpty || selection.matches(entry(of: record), now: now)
+    if selection.isEmpty { return true }
+    guard try selection.matches(entry(of: record), now: now) else { return false }
+    return try !selection.needsHeader || holdsMessage(record)
+  }
+
+  /// Whether the conditions on header and body hold for the copy; where there is none any more, for the Subject that the ledger keeps.
+  private func holdsMessage(_ record: QuarantineRecord) throws -> Bool {
+    if record.state.isFinal {
+      let known = MessageHeader(Array("Subject: ".utf8) + record.facts.subject)
+      return !selection.needsBody && selection.matches(known)
+    }
+    let store = try QuarantineStore(path: "\(places.state)/quarantine", creating: false)
+    let copy = try store.message(record.identity)
+    return selection.matches(try OpenMessage(copy))
   }
 
   /// The message as an entry. Its recipients are read from the copy only when a condition asks for them.

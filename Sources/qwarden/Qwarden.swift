@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Policy
 
 /// The command line. Every error leaves through ``main()``: one line on standard error and the exit code of its kind.
 @main
@@ -14,7 +15,7 @@ struct Qwarden: ParsableCommand {
     subcommands: [SimulatedQmailQueue.self],
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
-      CommandGroup(name: "The queue", subcommands: [Stat.self, List.self]),
+      CommandGroup(name: "The queue", subcommands: [Stat.self, List.self, Show.self]),
       CommandGroup(
         name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
       CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),
@@ -25,6 +26,10 @@ struct Qwarden: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
+    } catch let errors as PolicyErrors {
+      // As compilers print theirs, so that editors find the places.
+      Output.write(Array("\(errors)\n".utf8), to: STDERR_FILENO)
+      Glibc.exit(errors.exitCode)
     } catch let failure as any CommandFailure {
       Output.complain(failure.description)
       Glibc.exit(failure.exitCode)

@@ -58,6 +58,7 @@ struct Status: ParsableCommand {
     Output.line(
       "last look:  \(ago(report.written)) ago, \(report.lastLook.new) new, \(report.lastLook.gone) gone, \(milliseconds) ms; \(report.lastLook.seen) messages seen since the start"
     )
+    if let log = report.log { Output.line("log:        \(Self.text(log, now: now))") }
     Output.line("storms:     \(report.storms.isEmpty ? "none" : String(report.storms.count))")
     for storm in report.storms {
       Output.line("  incident \(storm.incident), \(storm.kind): \(storm.reason)")
@@ -67,5 +68,24 @@ struct Status: ParsableCommand {
       "quarantine: \(report.quarantined) messages"
         + (report.quarantinePending > 0 ? ", \(report.quarantinePending) to come" : ""))
     for note in report.notes { Output.line("note:       \(note)") }
+  }
+
+  private static func text(_ log: StatusReport.Log, now: Double) -> String {
+    guard let source = log.source else { return "none found" }
+    var text = "\(source), \(log.lines) lines"
+    if let last = log.lastLine { text += ", the last \(Readable.age(now - last)) ago" }
+    if log.behind > 0 { text += ", \(Readable.age(log.behind)) behind" }
+    if log.gaps > 0 { text += ", \(log.gaps) gaps" }
+    let seen = log.seenByBoth + log.seenByQueueOnly + log.seenByLogOnly
+    if seen > 0 {
+      func share(_ count: Int) -> String {
+        // Rounded down, so that 100 % is all of them.
+        let tenths = count * 1000 / seen
+        return "\(tenths / 10).\(tenths % 10) %"
+      }
+      text +=
+        "; of \(seen) messages the queue showed \(share(log.seenByBoth + log.seenByQueueOnly)), the log told of \(share(log.seenByBoth + log.seenByLogOnly))"
+    }
+    return text
   }
 }

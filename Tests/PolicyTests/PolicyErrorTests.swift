@@ -65,9 +65,36 @@ struct PolicyErrorTests {
         "policy.yaml:26:38: expected an address or a range such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32, found '10.0.0.0/33'",
         "policy.yaml:27:14: expected a uid such as 33, found 'web'",
         "policy.yaml:27:19: expected a uid such as 33, found '-1'",
-        "policy.yaml:28:1: unknown key 'unrelated'; known here: mode, polling, detection, blocking, quarantine, protect",
+        "policy.yaml:28:1: unknown key 'unrelated'; known here: mode, polling, log, detection, blocking, quarantine, protect",
         "policy.yaml:29:1: the key 'grace' belongs under 'blocking'",
       ])
+  }
+
+  @Test("a log that is none, with what was meant")
+  func logs() {
+    let expected =
+      "auto, none, journal, a unit such as qmail-send.service, or the path of a file or of a multilog directory"
+    for (text, found) in [
+      ("jurnal", "'jurnal'; did you mean 'journal'?"),
+      ("var/log/mail.log", "'var/log/mail.log'; a path begins with /"),
+      ("qmail-send", "'qmail-send'"), (".service", "'.service'"),
+      ("\"/var/log/a\\nb\"", "the text \"/var/log/a\\x0Ab\""),
+      ("[auto]", "a list"),
+    ] {
+      #expect(
+        errors(in: "log:\n  source: \(text)\n") == [
+          "policy.yaml:2:11: expected \(expected), found \(found)"
+        ])
+    }
+    #expect(
+      errors(in: "log:\n  tag: a b\n") == [
+        "policy.yaml:2:8: expected a syslog tag such as qmail, found 'a b'"
+      ])
+    #expect(
+      errors(in: "log: auto\n") == ["policy.yaml:1:6: expected the settings of 'log', found 'auto'"]
+    )
+    #expect(
+      errors(in: "source: auto\n") == ["policy.yaml:1:1: the key 'source' belongs under 'log'"])
   }
 
   @Test("one value against another, at the one that was written last")
@@ -120,7 +147,7 @@ struct PolicyErrorTests {
           "policy.yaml:3:3: the key 'per-hour' stands twice in this section; keep one of them",
           "policy.yaml:4:15: expected a whole number from 0 to 10000, found 'x'",
           "policy.yaml:5:1: the key 'mode' stands twice in this section; keep one of them",
-          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, detection, blocking, quarantine, protect",
+          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, log, detection, blocking, quarantine, protect",
         ])
   }
 

@@ -12,6 +12,7 @@ struct PolicyReadingTests {
       """
       mode: enforce
       polling: {normal: 10s, storm: "2s", full-pass: 5m}
+      log: {source: /var/log/qmail/send, tag: qmail-send}
       detection:
         window: 10m
         messages: 50
@@ -50,6 +51,8 @@ struct PolicyReadingTests {
     #expect(policy.polling.normal == .seconds(10))
     #expect(policy.polling.storm == .seconds(2))
     #expect(policy.polling.fullPass == .seconds(300))
+    #expect(policy.log.source == .path("/var/log/qmail/send"))
+    #expect(policy.log.tag == "qmail-send")
     #expect(policy.detection.window == .seconds(600))
     #expect(policy.detection.messages == 50)
     #expect(policy.detection.recipients == 100)
@@ -87,6 +90,17 @@ struct PolicyReadingTests {
     #expect(outcome("blocking:\n  # per-hour: 3\nmode: observe\n").policy == Policy())
     #expect(outcome("\u{FEFF}mode: observe\r\npolling:\r\n  normal: 5s\r\n").policy == Policy())
     #expect(outcome("blocking:\n  dialect: auto\n").policy == Policy())
+  }
+
+  @Test(
+    "each way to name a log",
+    arguments: [
+      ("auto", Policy.Log.Source.auto), ("none", .none), ("journal", .journal),
+      ("qmail.service", .unit("qmail.service")),
+      ("\"/var/log/my mail\"", .path("/var/log/my mail")),
+    ])
+  func logs(text: String, source: Policy.Log.Source) {
+    #expect(outcome("log:\n  source: \(text)\n").policy?.log.source == source)
   }
 
   @Test("the nearest key is found for slips, not for other words")

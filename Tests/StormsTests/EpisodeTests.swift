@@ -33,6 +33,41 @@ struct EpisodeTests {
     #expect(outcome.changed.contains { $0.evidence.messages >= 1000 })
   }
 
+  @Test("what waited in todo since before the storm was seen belongs to it, in one incident")
+  func backlogInTodo() {
+    var scenario = Scenario()
+    // While qmail-send was down, 1,500 messages came; they are taken in one after the other when it is back.
+    var waiting: [EntryIdentity] = []
+    for n in 0..<1500 {
+      let todo = EntryIdentity(
+        id: UInt64(50_000 + n), birth: start - .milliseconds(90_000 - n * 10))
+      waiting.append(todo)
+      scenario.observe(
+        .arrival(
+          Entry(
+            identity: todo, size: 900, sender: Address("www@mx.test"), source: .uid(33),
+            unrouted: [Address("a\(n)@d\(n % 40).example")], isUnprocessed: true)), at: 0.1)
+    }
+    var lasting: Set<EntryIdentity> = []
+    for (n, todo) in waiting.enumerated() {
+      let at = 1 + Double(n) * 0.01
+      let identity = EntryIdentity(id: todo.id, birth: start + .milliseconds(Int64(at * 1000)))
+      scenario.observe(.processed(identity), at: at)
+      if n < 300 {
+        scenario.observe(
+          .progress(.init(id: todo.id, doneLocal: 0, doneRemote: 1, isBouncing: true, failed: 1)),
+          at: at + 0.05)
+      } else {
+        lasting.insert(identity)
+      }
+    }
+    scenario.clock(to: 60)
+    let outcome = scenario.run()
+    #expect(Set(outcome.began.map(\.storm.incident)) == [1])
+    #expect(outcome.changed.last?.kind ?? outcome.began.last?.storm.kind == .localScript)
+    #expect(lasting.isSubset(of: Set(outcome.joined)))
+  }
+
   @Test("senders that begin to rotate widen the storm to what they share")
   func widening() {
     var scenario = Scenario()

@@ -124,7 +124,7 @@ import Testing
     _ = try SimulatedQmail.create(at: watched.qmail)
     let path = "\(watched.path)/policy.yaml"
     try Replacement.write(Array("mode: enforce\nmoed: x\n".utf8), to: path, mode: 0o600)
-    let watchdog = try watched.watchdog(Policy(), policyPath: path)
+    let watchdog = try watched.watchdog(.unlogged, policyPath: path)
     watchdog.start {}
     #expect(await watched.wait(20) { !watched.witness.events(.started).isEmpty })
     await watchdog.reload()
@@ -161,8 +161,8 @@ import Testing
     let watched = try WatchedQmail()
     defer { watched.remove() }
     _ = try SimulatedQmail.create(at: watched.qmail)
-    let first = try watched.watchdog(Policy())
-    #expect(throws: Watchdog.AlreadyRunning.self) { try watched.watchdog(Policy()) }
+    let first = try watched.watchdog(.unlogged)
+    #expect(throws: Watchdog.AlreadyRunning.self) { try watched.watchdog(.unlogged) }
     withExtendedLifetime(first) {}
   }
 
@@ -170,7 +170,7 @@ import Testing
   func noQueue() throws {
     let watched = try WatchedQmail()
     defer { watched.remove() }
-    let error = #expect(throws: QueueError.self) { try watched.watchdog(Policy()) }
+    let error = #expect(throws: QueueError.self) { try watched.watchdog(.unlogged) }
     #expect(error?.description.contains(watched.qmail) == true)
   }
 
@@ -179,7 +179,7 @@ import Testing
     let watched = try WatchedQmail()
     defer { watched.remove() }
     _ = try SimulatedQmail.create(at: watched.qmail)
-    var report = try watched.watchdog(Policy()).runOnce()
+    var report = try watched.watchdog(.unlogged).runOnce()
     report.storms = [
       StatusReport.OpenStorm(
         incident: 3, kind: "relay-sender", began: 1, messages: 40, reason: "\u{1B}[2J\"\n")

@@ -48,23 +48,27 @@ extension OpenQueue {
   private static let attempts = 4
 
   /// Reads a message. `isNew` looks in todo first, where a message that has just arrived is. `bouncing`, the names in `bounce`, saves looking for
-  /// each where many are read: a name that is not there is dear to look up.
+  /// each where many are read: a name that is not there is dear to look up. With a `look`, no more is read than it asks for, and a message
+  /// that it does not want is as good as gone.
   func entry(
-    _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, bouncing: Set<UInt64>? = nil
+    _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, bouncing: Set<UInt64>? = nil,
+    look: OpenLook? = nil
   ) -> EntryReading {
     var last: String?
     for attempt in 0..<Self.attempts {
       if !isNew || attempt > 0 {
-        switch processed(id, &buffer, bouncing) {
+        switch processed(id, &buffer, bouncing, look) {
         case .whole(let reading): return reading
+        case .unwanted: return EntryReading(outcome: .gone)
         case .again(let why):
           last = why
           continue
         case .absent: break
         }
       }
-      switch unprocessed(id, &buffer) {
+      switch unprocessed(id, &buffer, look) {
       case .whole(let reading): return reading
+      case .unwanted: return EntryReading(outcome: .gone)
       case .again(let why):
         last = why
         continue
@@ -81,12 +85,15 @@ extension OpenQueue {
     /// Does not fit together; a lasting reason is damage.
     case again(String?)
     case absent
+    /// The look passes it over.
+    case unwanted
   }
 
   /// The message as qmail-send has taken it in; absent when there is no info or todo still stands.
   private func processed(
-    _ id: UInt64, _ buffer: inout ReadBuffer, _ bouncing: Set<UInt64>?
+    _ id: UInt64, _ buffer: inout ReadBuffer, _ bouncing: Set<UInt64>?, _ look: OpenLook?
   ) -> Look {
+    let detail = look?.detail ?? .all
     var info = stat()
     let sender: Address?
     switch read(.info, id, into: &buffer, limit: Self.longestInfo, status: &info) {
@@ -101,7 +108,7 @@ extension OpenQueue {
         status(.info, id) == nil ? nil : "its info file is half-written, though it is not in todo")
     }
     var entry = Entry(identity: EntryIdentity(id: id, birth: info.birth), sender: sender)
-    for channel in Channel.allCases {
+    for channel in Channel.allCases where detail.contains(.recipients) {
       switch read(channel.file, id, into: &buffer, limit: Self.longestList) {
       case .missing: break
       case .failed(let code): return .again(Self.why(channel.file, code))
@@ -110,16 +117,24 @@ extension OpenQueue {
         if channel == .local { entry.local = recipients } else { entry.remote = recipients }
       }
     }
-    entry.isBouncing = bouncing?.contains(id) ?? (status(.bounce, id) != nil)
-    let hasMess = readHead(of: &entry, &buffer)
+    if detail.contains(.bouncing) {
+      entry.isBouncing = bouncing?.contains(id) ?? (status(.bounce, id) != nil)
+    }
+    if let look, !look.isWanted(entry) { return .unwanted }
+    let reading = readMessage(of: &entry, &buffer, look)
+    if detail.isEmpty {
+      // One file was read: nothing that could fail to fit together.
+      return reading.isWanted ? .whole(EntryReading(outcome: .entry(entry))) : .unwanted
+    }
     // The number may have changed hands between two of these openings: then info is another file.
     guard let after = status(.info, id), after.st_ino == info.st_ino, after.birth == info.birth
     else { return .again(nil) }
-    if let why = hasMess { return .again(why) }
+    if let why = reading.failure { return .again(why) }
+    if !reading.isWanted { return .unwanted }
     return .whole(EntryReading(outcome: .entry(entry), infoInode: UInt64(info.st_ino)))
   }
 
-  private func unprocessed(_ id: UInt64, _ buffer: inout ReadBuffer) -> Look {
+  private func unprocessed(_ id: UInt64, _ buffer: inout ReadBuffer, _ look: OpenLook?) -> Look {
     let envelope: TodoFile
     var todo = stat()
     switch read(.todo, id, into: &buffer, limit: Self.longestList, status: &todo) {
@@ -134,20 +149,37 @@ extension OpenQueue {
     var entry = Entry(
       identity: EntryIdentity(id: id, birth: todo.birth), sender: envelope.sender,
       unrouted: envelope.recipients, isUnprocessed: true)
-    if let why = readHead(of: &entry, &buffer) { return .again(why) }
-    return .whole(EntryReading(outcome: .entry(entry)))
+    if let look, !look.isWanted(entry) { return .unwanted }
+    let reading = readMessage(of: &entry, &buffer, look)
+    if let why = reading.failure { return .again(why) }
+    return reading.isWanted ? .whole(EntryReading(outcome: .entry(entry))) : .unwanted
+  }
+
+  /// Reads the message file as far as it is asked for, and lets the look examine it.
+  private func readMessage(of entry: inout Entry, _ buffer: inout ReadBuffer, _ look: OpenLook?)
+    -> (failure: String?, isWanted: Bool)
+  {
+    var file: Int32 = -1
+    defer { if file >= 0 { close(file) } }
+    guard let look else { return (readHead(of: &entry, &buffer, &file), true) }
+    guard look.detail.contains(.message) else { return (nil, look.examine(entry, nil)) }
+    if let why = readHead(of: &entry, &look.message.buffer, &file) { return (why, false) }
+    look.message.begin(file, size: entry.size)
+    let isWanted = look.examine(entry, look.message)
+    return (look.message.failure.map { Self.why(.mess, $0) }, isWanted)
   }
 
   /// Reads size, source, subject and list marks out of the message file.
+  /// - Parameter file: the open file, for the caller to read on and to close.
   /// - Returns: nil when it could be read, else why not.
-  private func readHead(of entry: inout Entry, _ buffer: inout ReadBuffer) -> String? {
-    let file: Int32
+  private func readHead(of entry: inout Entry, _ buffer: inout ReadBuffer, _ file: inout Int32)
+    -> String?
+  {
     switch open(.mess, entry.identity.id) {
     case .missing: return "its mess file is missing"
     case .failed(let code): return Self.why(.mess, code)
     case .file(let number): file = number
     }
-    defer { close(file) }
     var status = stat()
     guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
       buffer.fill(from: file, limit: Self.firstRead)

@@ -1,0 +1,88 @@
+import Files
+import Mail
+import Synchronization
+
+extension QueueScanner {
+  /// What a look made of some messages.
+  public struct Findings<Item: Sendable>: Sendable {
+    public var items: [Item] = []
+    /// Messages that are there but not whole, and why.
+    public var damaged: [(id: UInt64, why: String)] = []
+    /// Messages looked at, wanted or not.
+    public var looked = 0
+  }
+
+  /// Looks at every message, or at `ids` only, those in todo too; order is that of the disk.
+  ///
+  /// - Parameters:
+  ///   - body: called with some findings at a time, from either thread but never at once from both; false ends the scan.
+  public func forEach<Item: Sendable>(
+    _ look: EntryLook<Item>, ids: Set<UInt64>? = nil,
+    _ body: @Sendable (Findings<Item>) -> Bool
+  ) throws(QueueError) {
+    let queue = try OpenQueue(layout)
+    let turn = Mutex(true)
+    if let ids {
+      let reader = ThreadLook(look)
+      for id in ids.sorted() { reader.read(id, queue) }
+      _ = reader.hand(turn, body)
+      return
+    }
+    // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
+    let todo = try queue.allNumbers(.todo)
+    let inTodo = Set(todo)
+    let bouncing =
+      look.detail.contains(.bouncing) ? Set(try queue.numbers(.bounce, 0)) : nil
+    try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
+      let isTodo = part == Int(queue.spread.split)
+      let near = isTodo ? queue : try OpenQueue(queue, near: part)
+      let reader = ThreadLook(look)
+      for id in isTodo ? todo : try queue.numbers(.info, part) {
+        if !isTodo, inTodo.contains(id) { continue }
+        reader.read(id, near, bouncing: bouncing)
+        if reader.isFull, !reader.hand(turn, body) { return false }
+      }
+      return reader.hand(turn, body)
+    }
+  }
+}
+
+/// A look with one thread's buffers and findings.
+private final class ThreadLook<Item: Sendable> {
+  private final class Made { var item: Item? }
+  private let look: OpenLook
+  private let made = Made()
+  private var buffer = ReadBuffer()
+  private var findings = QueueScanner.Findings<Item>()
+
+  init(_ look: EntryLook<Item>) {
+    let made = made
+    self.look = OpenLook(look.detail, isWanted: look.isWanted) { entry, message in
+      made.item = look.make(entry, message)
+      return made.item != nil
+    }
+  }
+
+  var isFull: Bool { findings.looked >= 256 }
+
+  func read(_ id: UInt64, _ queue: OpenQueue, bouncing: Set<UInt64>? = nil) {
+    made.item = nil
+    let outcome = queue.entry(id, &buffer, bouncing: bouncing, look: look).outcome
+    findings.looked += 1
+    switch outcome {
+    case .entry: if let item = made.item { findings.items.append(item) }
+    case .damaged(let id, let why): findings.damaged.append((id, why))
+    case .gone: break
+    }
+  }
+
+  func hand(
+    _ turn: borrowing Mutex<Bool>, _ body: (QueueScanner.Findings<Item>) -> Bool
+  ) -> Bool {
+    defer { findings = QueueScanner.Findings() }
+    return turn.withLock { wanted in
+      if wanted, findings.looked > 0 { wanted = body(findings) }
+      return wanted
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import ArgumentParser
+import Files
+import Mail
+import QmailQueue
+import Synchronization
+
+struct Show: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show messages: envelope, decoded header, parts and text.",
+    discussion: """
+      Control bytes and other invisible characters are shown as \\xNN or \\u{…}; attachments are named and not opened. Messages that qmail-send \
+      has not taken in yet are shown too. --raw writes the bytes as they are: never to a terminal you want to keep.
+
+      Exits 1 when one of the numbers is not in the queue.
+      """)
+
+  private static let longestMessage = 32 << 20
+
+  @Argument(help: ArgumentHelp("Queue numbers.", valueName: "id"))
+  var ids: [UInt64]
+  @Flag(help: "Show the header as it stands, and nothing else.")
+  var headers = false
+  @Flag(help: "Write the message's bytes as they are.")
+  var raw = false
+  @OptionGroup var color: ColorOption
+  @OptionGroup var json: JSONOption
+  @OptionGroup var places: Places
+
+  func validate() throws {
+    if [headers, raw, json.json].count(where: { $0 }) > 1 {
+      throw ValidationError("only one of --headers, --raw and --json can be given")
+    }
+  }
+
+  func run() throws {
+    let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
+    let (now, style) = (WallClock.now(), color.style)
+    let (headers, raw, json) = (headers, raw, json.json)
+    var isMissing = false
+    for (place, id) in ids.enumerated() {
+      let isWritten = Mutex(false)
+      let look = EntryLook<[UInt8]>(.all) { entry, message in
+        guard let message else { return nil }
+        if raw {
+          // Asked again because the message has left meanwhile: what was written is whole.
+          if isWritten.withLock({ $0 }) { return [] }
+          isWritten.withLock { $0 = true }
+          Self.write(message)
+          return []
+        }
+        if headers {
+          let header = message.header
+          let lines = header.fields.map { MessageView.lines(header.bytes[$0.lines]) }
+          return Array(lines.joined().utf8)
+        }
+        let bytes = message.contents(limit: Self.longestMessage)
+        let view = MessageView(
+          entry: entry, header: message.header, message: bytes,
+          isCut: message.size > Int64(bytes.count), now: now, style: style)
+        let text = json ? view.json.closed + [UInt8(ascii: "\n")] : Array(view.text.utf8)
+        return place > 0 && !json ? [UInt8(ascii: "\n")] + text : text
+      }
+      let isFound = Mutex(false)
+      try scanner.forEach(look, ids: [id]) { findings in
+        for text in findings.items { Output.write(text, to: 1) }
+        for damaged in findings.damaged {
+          Output.complain("message \(damaged.id): \(damaged.why)")
+        }
+        if findings.items.isEmpty, findings.damaged.isEmpty {
+          Output.complain("message \(id): not in the queue")
+        }
+        isFound.withLock { $0 = !findings.items.isEmpty }
+        return true
+      }
+      if !isFound.withLock({ $0 }) { isMissing = true }
+    }
+    if isMissing { throw ExitCode(Exit.nothingMatched) }
+  }
+
+  /// The bytes from the file while it is open; nothing is kept in memory.
+  private static func write(_ message: OpenMessage) {
+    Output.write(message.header.bytes, to: 1)
+    message.forEachBodyPiece { piece in
+      Output.write(piece.copied(0..<piece.count), to: 1)
+      return true
+    }
+  }
+}
