@@ -26,7 +26,8 @@ final class RealQmail {
   private var guardian: Guardian?
 
   var me: String { control.me.text }
-  private var logPath: String { "\(directory)/log" }
+  /// What qmail-send writes, without stamps.
+  var logPath: String { "\(directory)/log" }
   static let badmailfrom = "\(home)/control/badmailfrom"
 
   /// Starts qmail-send, hands the qmail to `body`, and puts everything back however that ends.
@@ -56,6 +57,9 @@ final class RealQmail {
     let why: String
     var description: String { "the qmail at \(RealQmail.home) cannot be used for tests: \(why)" }
   }
+
+  /// As it was when the tests were chosen.
+  static let obstacleAtStart = obstacle()
 
   /// What forbids a test on the qmail here; nil when it is installed, serves nobody, and cannot send mail off this machine.
   static func obstacle() -> String? {
@@ -296,7 +300,7 @@ final class RealQmail {
   /// - Returns: whether it came to hold.
   func wait(_ seconds: Double, until condition: () async throws -> Bool) async rethrows -> Bool {
     let end = WallClock.monotonic() + Int64(seconds * 1e9)
-    while WallClock.monotonic() < end {
+    while WallClock.monotonic() < end, !Task.isCancelled {
       if try await condition() { return true }
       try? await Task.sleep(for: .milliseconds(20))
     }

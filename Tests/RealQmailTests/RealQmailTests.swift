@@ -14,7 +14,7 @@ import Watchdog
 /// The project held against the real thing. Skipped, with the reason, where the qmail at /var/qmail is missing or might be in use.
 @Suite(
   .serialized,
-  .enabled(if: RealQmail.obstacle() == nil, "\(RealQmail.obstacle() ?? "a qmail is at hand")"))
+  .enabled(if: RealQmail.obstacleAtStart == nil, "\(RealQmail.obstacleAtStart ?? "")"))
 struct RealQmailTests {
   @Test(
     "the counts and the list are those of qmail-qstat and qmail-qread, odd bytes included",
@@ -310,12 +310,13 @@ struct RealQmailTests {
 
   @Test(
     "the watchdog finds, blocks and sets aside one client's flood, and leaves a list's burst alone",
-    .timeLimit(.minutes(1)))
-  func watchdog() async throws {
+    .timeLimit(.minutes(1)), arguments: [false, true])
+  func watchdog(followingTheLog: Bool) async throws {
     try await RealQmail.run { qmail in
       let state = "\(qmail.directory)/state"
       var policy = Policy()
       policy.mode = .enforce
+      policy.log.source = followingTheLog ? .path(qmail.logPath) : .none
       policy.polling.normal = .milliseconds(200)
       policy.polling.storm = .milliseconds(100)
       policy.quarantine.minimumFreeSpace = 0
