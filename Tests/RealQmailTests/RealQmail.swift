@@ -65,7 +65,7 @@ final class RealQmail {
   static func obstacle() -> String? {
     for program in [
       "qmail-send", "qmail-start", "qmail-queue", "qmail-smtpd", "qmail-qread", "qmail-qstat",
-    ] where access("\(home)/bin/\(program)", X_OK) != 0 {
+    ] where (try? FileStatus.of("\(home)/bin/\(program)", following: true)) == nil {
       return "there is no \(home)/bin/\(program): no qmail is installed here"
     }
     if geteuid() != 0 { return "not run as root, so qmail-start cannot be used" }
