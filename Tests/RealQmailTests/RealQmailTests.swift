@@ -343,6 +343,7 @@ struct RealQmailTests {
       try await Task.sleep(for: .milliseconds(300))
       #expect(witness.events(.stormBegan).isEmpty, "\(witness.events.map(\.message))")
 
+      let before = qmail.log.count
       let sender = "qwarden-alice@\(qmail.me)"
       var refused = 0
       for session in 0..<15 {
@@ -389,13 +390,10 @@ struct RealQmailTests {
       #expect(kept.allSatisfy { $0.facts.sender == Address(sender) })
       // The list's four that wait still wait.
       #expect(try qmail.entries().filter(\.isList).count == 4)
+      // Numbers are reused, so the bounces of the list's mail do not count.
       #expect(
-        !qmail.logLines.contains { line in
-          if case .bounce(let id, _) = line {
-            kept.contains { $0.identity.id == id }
-          } else {
-            false
-          }
+        !qmail.logLines.dropFirst(before).contains {
+          if case .bounce = $0 { true } else { false }
         })
       #expect(qmail.complaints == [])
       #expect(!qmail.sink.mail.contains { $0.sender == Array(sender.utf8) })
