@@ -71,7 +71,7 @@ let package = Package(
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
         "QmailSimulator",
       ]),
-    tests(of: "Systemd"),
+    tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
     tests(of: "qwarden", ["Mail", "Files", "QmailQueue", "Selection"]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
