@@ -12,10 +12,11 @@ struct Qwarden: ParsableCommand {
     abstract:
       "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
     version: version,
-    subcommands: [SimulatedQmailQueue.self],
+    subcommands: [SimulatedQmailQueue.self, Manual.self],
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
-      CommandGroup(name: "The queue", subcommands: [Stat.self, List.self, Show.self]),
+      CommandGroup(
+        name: "The queue", subcommands: [Stat.self, List.self, Show.self, CheckQueue.self]),
       CommandGroup(
         name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
       CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),
