@@ -1,4 +1,5 @@
 import Files
+import Mail
 
 /// The bounce files that qwarden moved out of qmail-send's sight, `bounce/qwarden.ID.BIRTH`: forgotten once their message is gone.
 enum AsideCheck {

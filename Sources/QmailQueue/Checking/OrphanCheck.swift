@@ -1,3 +1,4 @@
+import Files
 import Mail
 
 /// Which files of one message may be there together (INTERNALS, states S1 to S5).
@@ -11,16 +12,16 @@ enum OrphanCheck {
   private static let ossified = Duration.seconds(129_600)
 
   static func fault(
-    of file: QueueName, at now: Timestamp, has: (QueueFile, UInt64) -> Bool
+    of file: QueueName, at now: Timestamp, isThere: (QueueFile, UInt64) -> Bool
   ) -> QueueFinding? {
-    func has(_ kind: QueueFile) -> Bool { has(kind, file.id) }
+    func has(_ kind: QueueFile) -> Bool { isThere(kind, file.id) }
     let fault: QueueFault?
     switch file.kind {
     case .mess:
-      let age = now - file.status.modified
+      let modified = file.status.modified
       fault =
-        has(.info) || has(.todo) || age < slowest
-        ? nil : age < ossified ? .writing : .messAlone
+        has(.info) || has(.todo) || modified > now - slowest
+        ? nil : modified > now - ossified ? .writing : .messAlone
     case .info: fault = has(.mess) ? nil : .infoWithoutMess
     case .todo: fault = has(.mess) ? nil : .todoWithoutMess
     // Before todo is linked there is mess and no info.

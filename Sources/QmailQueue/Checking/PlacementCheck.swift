@@ -1,3 +1,5 @@
+import Files
+
 /// Whether a file stands where its number says, and bears its own number.
 enum PlacementCheck {
   static func faults(of file: QueueName, _ layout: QueueLayout) -> [QueueFinding] {
