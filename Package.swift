@@ -72,7 +72,9 @@ let package = Package(
         "QmailSimulator",
       ]),
     tests(of: "Systemd"),
-    tests(of: "qwarden", ["Mail", "Files", "QmailQueue", "Selection"]),
+    tests(
+      of: "qwarden",
+      ["Mail", "Files", "QmailQueue", "Selection", "Policy", "Response", "Systemd"]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
       of: "Watchdog",

@@ -20,7 +20,9 @@ public struct QueueCheck: Sendable {
     found += try owners.directoryFaults(layout)
     for file in names.files {
       found += PlacementCheck.faults(of: file, layout)
-      if let orphan = OrphanCheck.fault(of: file, at: now, isThere: names.has) { found.append(orphan) }
+      if let orphan = OrphanCheck.fault(of: file, at: now, isThere: names.has) {
+        found.append(orphan)
+      }
       if let wrong = owners.fault(of: file) { found.append(wrong) }
     }
     found += AsideCheck.faults(in: names, layout)

@@ -16,7 +16,7 @@ enum CommandsPage {
     page.section("Commands")
     for command in tree.commands {
       page.subsection("qwarden \(command.name) \(calls(command))")
-      page.paragraphs("\(command.abstract)\n\n\(command.discussion)")
+      page.paragraphs("\(command.abstract)\n\n\(ownWords(command))")
       for argument in particular(command) { add(argument, to: &page) }
       for inner in command.commands {
         page.paragraphs("\(command.name) \(inner.name): \(inner.abstract)\n\n\(inner.discussion)")
@@ -50,6 +50,11 @@ enum CommandsPage {
     return page.text
   }
 
+  /// Its discussion without what is said under "Selection".
+  private static func ownWords(_ command: CommandTree) -> String {
+    command.discussion.replacing(SelectionOptions.patternHelp, with: "")
+  }
+
   /// What is its own, without what stands under "Common options" and "Selection".
   static func particular(_ command: CommandTree) -> [CommandTree.Argument] {
     let common = CommandTree.places + (takesSelection(command) ? CommandTree.selection : [])
@@ -78,10 +83,9 @@ enum CommandsPage {
     }
     if let initial = argument.initial, !initial.isEmpty { body += " Default: \(initial)." }
     if argument.isRepeating, argument.kind == .option { body += " May be given more than once." }
-    let isFlag = argument.kind == .flag
     page.item(
       argument.kind == .positional ? argument.usage : argument.names.joined(separator: ", "),
-      isFlag || argument.kind == .positional ? nil : argument.valueName, body)
+      body, value: argument.kind == .option ? argument.valueName : nil)
   }
 
   /// The contract of ``Exit``.

@@ -25,7 +25,7 @@ enum PolicyPage {
       }
       page.item(
         "\(parts[parts.count - 1]):",
-        nil, "\(setting.explanation)\n\nTakes \(setting.expected). Default: \(setting.initial)")
+        "\(setting.explanation)\n\nTakes \(setting.expected). Default: \(setting.initial)")
     }
     page.section("Example")
     page.example([

@@ -28,7 +28,7 @@ struct Roff {
   }
 
   /// A term in bold, and beside it what it is.
-  mutating func item(_ term: String, _ value: String? = nil, _ body: String) {
+  mutating func item(_ term: String, _ body: String, value: String? = nil) {
     line(".TP")
     line("\\fB\(Self.escaped(term))\\fR\(value.map { " \\fI\(Self.escaped($0))\\fR" } ?? "")")
     for (place, paragraph) in Self.paragraphs(of: body).enumerated() {
