@@ -393,7 +393,8 @@ extension StormDetector {
     }
     let keys = facts.traffic == .outbound ? facts.offenders(localDomains) : []
     let incident =
-      facts.traffic == .outbound ? home(of: facts, birth: now, isUnsolicited: true) : nil
+      facts.traffic == .outbound || facts.traffic == .notice
+      ? home(of: facts, birth: now, isUnsolicited: true) : nil
     credit(
       facts, keys: keys, incident: incident,
       Tally(failed: Int32(clamping: new), delivered: -Int32(clamping: converted)))

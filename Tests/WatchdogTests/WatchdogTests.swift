@@ -18,7 +18,7 @@ import Testing
   /// Ordinary mail, and alice's account hijacked from second 1 on.
   private static let flood =
     Traffic(.ordinary, messages: 20, perSecond: 6, seed: 3)
-    + Traffic(.hijackedAccount, messages: 120, perSecond: 60, start: .seconds(1), seed: 4)
+    + Traffic(.hijackedAccount, messages: 300, perSecond: 60, start: .seconds(1), seed: 4)
 
   private func run<T>(
     _ watched: WatchedQmail, _ traffic: Traffic, _ body: (TrafficDriver) async throws -> T
@@ -48,7 +48,7 @@ import Testing
         !watched.witness.events(.quarantined).isEmpty
           && !watched.witness.events(.blockAdded).isEmpty
       }
-      #expect(acted, "\(watched.witness.events.map(\.message))")
+      #expect(acted, "\(watched.witness.events.map(\.message).joined(separator: "\n"))")
       let isSettled = await watched.wait(40) {
         let status = await watchdog.status()
         return status.quarantined > 0 && status.quarantinePending == 0
