@@ -87,9 +87,8 @@ import Testing
     #expect(Roff.escaped("'x' \\n a-b\u{2026}\n.c\u{7}") == "\\&\\(aqx\\(aq \\en a\\-b\\[u2026] .c")
   }
 
-  private static let formatter = ["/usr/bin/groff", "/usr/local/bin/groff"].first {
-    access($0, X_OK) == 0
-  }
+  private static let formatter: String? =
+    ["/usr/bin/groff", "/usr/local/bin/groff"].first { (path: String) in access(path, X_OK) == 0 }
 
   @Test(
     "groff formats the pages without a warning", .enabled(if: formatter != nil, "no groff here"),
@@ -111,7 +110,9 @@ import Testing
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
     posix_spawn_file_actions_addopen(&actions, 2, complaints, O_WRONLY | O_CREAT, 0o600)
-    var words = [groff, "-man", "-ww", "-Tutf8", page].map { strdup($0) } + [nil]
+    let call: [String] = [groff, "-man", "-ww", "-Tutf8", page]
+    var words: [UnsafeMutablePointer<CChar>?] = call.map { strdup($0) }
+    words.append(nil)
     defer { for word in words { free(word) } }
     var child: pid_t = 0
     try #require(posix_spawn(&child, groff, &actions, nil, &words, environ) == 0)
