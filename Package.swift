@@ -74,7 +74,10 @@ let package = Package(
     tests(of: "Systemd"),
     tests(
       of: "qwarden",
-      ["Mail", "Files", "QmailQueue", "Selection", "Policy", "Response", "Systemd"]),
+      [
+        "Mail", "Files", "QmailQueue", "Selection", "Policy", "Response", "Systemd",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
       of: "Watchdog",

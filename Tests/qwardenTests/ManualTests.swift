@@ -1,3 +1,4 @@
+import ArgumentParser
 import Files
 import Glibc
 import Policy
@@ -79,6 +80,18 @@ import Testing
     for field in JournalField.Name.allCases { #expect(page.contains(".TP \(field.rawValue) ")) }
     for each in Guard.allCases { #expect(page.contains(".TP \(each.rawValue) ")) }
     for signal in ["SIGTERM", "SIGHUP", "SIGUSR1"] { #expect(page.contains(signal)) }
+  }
+
+  @Test("completions know every command and option", arguments: CompletionShell.allCases)
+  func completions(shell: CompletionShell) throws {
+    let script = Qwarden.completionScript(for: shell)
+    for command in try #require(CommandTree.qwarden).commands {
+      #expect(script.contains(command.name))
+      for name in command.arguments.compactMap(\.names.last) {
+        #expect(script.contains(name.drop { $0 == "-" }), "\(shell.rawValue) \(name)")
+      }
+    }
+    #expect(!script.contains("simulated-qmail"))
   }
 
   @Test("no text of the help can become a macro or an escape")

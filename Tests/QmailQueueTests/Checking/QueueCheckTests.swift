@@ -128,10 +128,12 @@ private final class CheckedQueue {
     try queue.plant("info/1/007", mode: 0o600)
     mkdir(queue.full("local/5"), 0o700)
     symlink("/etc/passwd", queue.full("mess/2/2"))
+    close(creat(Array(queue.full("todo/x").utf8CString.dropLast()) + [-1, 27, 0], 0o644))
     let faults = try queue.faults
     #expect(
       faults == [
         "junk info/1/007", "junk local/5", "junk mess/2/2", "junk todo/.nfs1",
+        "junk todo/x\u{FFFD}\u{1B}",
         "wrong-directory remote/\((id + 1) % 5)/\(id)", "wrong-number mess/0/10",
       ])
   }
