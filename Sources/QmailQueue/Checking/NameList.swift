@@ -1,30 +1,46 @@
 import Files
 import Mail
 
-/// One file of a message, by its place and number.
+/// One file of a message, by its place and number; small, because a queue may hold millions.
 struct QueueName: Sendable {
   let kind: QueueFile
   let id: UInt64
-  /// Relative to the queue directory.
-  let path: String
   /// The subdirectory it stands in; nil where the kind is flat.
-  let part: UInt64?
-  var status: FileStatus
+  let part: UInt32?
+  private let uid: UInt32
+  private let mode: UInt32
+  let witness: QueueFinding.Witness
 
-  init(kind: QueueFile, id: UInt64, path: String, part: UInt64?, status: FileStatus) {
-    (self.kind, self.id, self.path, self.part, self.status) = (kind, id, path, part, status)
+  init(kind: QueueFile, id: UInt64, part: UInt32?, _ status: FileStatus) {
+    self.kind = kind
+    self.id = id
+    self.part = part
+    uid = status.uid
+    mode = status.permissions
+    witness = QueueFinding.Witness(status)
   }
 
-  /// A path as the first look wrote it, looked at anew; nil when it is not a message's file or is gone.
-  init?(_ layout: QueueLayout, path: String) {
+  /// A path as the first look wrote it, with what stands there now; nil when that is not a message's file.
+  init?(path: String, _ status: FileStatus) {
     let parts = path.split(separator: "/")
     guard let first = parts.first, let kind = QueueFile(rawValue: String(first)),
-      let last = parts.last, let id = UInt64(last),
-      let status = try? FileStatus.of("\(layout.queue)/\(path)")
+      let last = parts.last, let id = UInt64(last)
     else { return nil }
-    self.init(
-      kind: kind, id: id, path: path, part: parts.count == 3 ? UInt64(parts[1]) : nil,
-      status: status)
+    self.init(kind: kind, id: id, part: parts.count == 3 ? UInt32(parts[1]) : nil, status)
+  }
+
+  /// Relative to the queue directory.
+  var path: String {
+    part.map { "\(kind.rawValue)/\($0)/\(id)" } ?? "\(kind.rawValue)/\(id)"
+  }
+
+  func finding(_ fault: QueueFault, _ detail: String? = nil) -> QueueFinding {
+    QueueFinding(fault: fault, path: path, detail: detail, witness: witness)
+  }
+
+  /// What is wrong with owner or mode, where these are expected.
+  func ownershipFault(owner: UInt32, mode expected: UInt32) -> QueueFinding? {
+    QueueOwners.fault(path, uid: uid, mode: mode, witness, owner: owner, expected: expected)
   }
 }
 
@@ -35,7 +51,7 @@ struct NameList {
   private(set) var strays: [QueueFinding] = []
   /// Names in `bounce` that qwarden gave.
   private(set) var asides: [(path: String, status: FileStatus)] = []
-  private var numbers: [QueueFile: Set<UInt64>] = [:]
+  private var numbers: [QueueFile: Set<UInt64>] = [.mess: [], .info: [], .todo: []]
 
   init(_ layout: QueueLayout) throws(QueueError) {
     // Messages come before envelopes and go after them: in this order a look finds the fewest that only seem orphans.
@@ -46,7 +62,7 @@ struct NameList {
         continue
       }
       try read(top, kind, part: nil, kind.rawValue, directories: UInt64(layout.split))
-      for part in 0..<UInt64(layout.split) {
+      for part in 0..<UInt32(layout.split) {
         let path = "\(kind.rawValue)/\(part)"
         guard let folder = try Self.open("\(layout.queue)/\(path)", kind) else { continue }
         try read(folder, kind, part: part, path)
@@ -54,7 +70,7 @@ struct NameList {
     }
   }
 
-  /// Whether a file of this kind and number was there.
+  /// Whether a file of this kind (mess, info or todo) and number was there.
   func has(_ kind: QueueFile, _ id: UInt64) -> Bool { numbers[kind]?.contains(id) ?? false }
 
   /// A directory that is missing is told by ``QueueOwners/directoryFaults(_:)``.
@@ -67,7 +83,7 @@ struct NameList {
 
   /// - Parameter directories: where directories `0 … n-1` are expected, and no files.
   private mutating func read(
-    _ folder: borrowing Descriptor, _ kind: QueueFile, part: UInt64?, _ path: String,
+    _ folder: borrowing Descriptor, _ kind: QueueFile, part: UInt32?, _ path: String,
     directories: UInt64? = nil
   ) throws(QueueError) {
     var names: [(name: String, number: UInt64?)] = []
@@ -92,8 +108,8 @@ struct NameList {
           number == nil
             ? nil : "a directory beyond \(directories - 1), as of an earlier conf-split")
       } else if let number, status.isRegular {
-        files.append(QueueName(kind: kind, id: number, path: place, part: part, status: status))
-        numbers[kind, default: []].insert(number)
+        files.append(QueueName(kind: kind, id: number, part: part, status))
+        numbers[kind]?.insert(number)
       } else if kind == .bounce, name.hasPrefix("qwarden."), status.isRegular {
         asides.append((place, status))
       } else {

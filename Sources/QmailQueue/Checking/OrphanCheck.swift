@@ -1,4 +1,3 @@
-import Files
 import Mail
 
 /// Which files of one message may be there together (INTERNALS, states S1 to S5).
@@ -18,7 +17,7 @@ enum OrphanCheck {
     let fault: QueueFault?
     switch file.kind {
     case .mess:
-      let modified = file.status.modified
+      let modified = file.witness.modified
       fault =
         has(.info) || has(.todo) || modified > now - slowest
         ? nil : modified > now - ossified ? .writing : .messAlone
@@ -29,6 +28,6 @@ enum OrphanCheck {
     case .local, .remote: fault = has(.info) || has(.todo) ? nil : .channelWithoutInfo
     case .bounce: fault = has(.info) ? nil : .bounceWithoutInfo
     }
-    return fault.map { QueueFinding(fault: $0, path: file.path, witness: .init(file.status)) }
+    return fault.map { file.finding($0) }
   }
 }

@@ -43,8 +43,7 @@ public struct QueueCheck: Sendable {
       if atLocks.contains(place) || atDirectories.contains(place) { return true }
       guard let witness = suspicion.witness else { return false }
       var partners: Set<QueueFile> = []
-      let file = QueueName(layout, path: suspicion.path)
-      if let id = file?.id {
+      if let id = suspicion.path.split(separator: "/").last.flatMap({ UInt64($0) }) {
         for kind in [QueueFile.todo, .info, .mess] where exists(layout.path(kind, id)) {
           partners.insert(kind)
         }
@@ -53,18 +52,17 @@ public struct QueueCheck: Sendable {
         // A name that is not text cannot be looked up by its text; qmail makes none, so it is no race.
         return suspicion.fault == .junk && suspicion.path.contains("\u{FFFD}")
       }
+      let file = QueueName(path: suspicion.path, status)
       switch suspicion.fault {
       case .junk, .wrongNumber, .wrongDirectory:
         return status.inode == witness.inode
       case .wrongOwner, .wrongMode:
-        guard status.inode == witness.inode, var file else { return false }
-        file.status = status
+        guard status.inode == witness.inode, let file else { return false }
         return owners.fault(of: file)?.fault == suspicion.fault
       case .bounceAside:
         return AsideCheck.isForgotten(suspicion.path, layout)
       default:
-        guard QueueFinding.Witness(status) == witness, var file else { return false }
-        file.status = status
+        guard QueueFinding.Witness(status) == witness, let file else { return false }
         let again = OrphanCheck.fault(of: file, at: now) { kind, _ in partners.contains(kind) }
         return again?.fault == suspicion.fault
       }

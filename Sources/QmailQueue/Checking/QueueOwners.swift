@@ -45,28 +45,32 @@ struct QueueOwners {
   func fault(of file: QueueName) -> QueueFinding? {
     switch file.kind {
     case .mess, .todo, .intd:
-      fault(file.path, file.status, owner: queue, mode: 0o644).first
+      file.ownershipFault(owner: queue, mode: 0o644)
     case .info, .local, .remote, .bounce:
-      fault(file.path, file.status, owner: send, mode: 0o600).first
+      file.ownershipFault(owner: send, mode: 0o600)
     }
   }
 
   func fault(_ path: String, _ status: FileStatus, owner: UInt32, mode: UInt32) -> [QueueFinding] {
-    if status.uid != owner {
-      return [
-        QueueFinding(
-          fault: .wrongOwner, path: path, detail: "uid \(status.uid), not \(owner)",
-          witness: .init(status))
-      ]
+    let fault = Self.fault(
+      path, uid: status.uid, mode: status.permissions, .init(status), owner: owner, expected: mode)
+    return fault.map { [$0] } ?? []
+  }
+
+  static func fault(
+    _ path: @autoclosure () -> String, uid: UInt32, mode: UInt32, _ witness: QueueFinding.Witness,
+    owner: UInt32, expected: UInt32
+  ) -> QueueFinding? {
+    if uid != owner {
+      return QueueFinding(
+        fault: .wrongOwner, path: path(), detail: "uid \(uid), not \(owner)", witness: witness)
     }
     // setgid on a directory is the administrator's affair.
-    let found = status.permissions & 0o777
-    guard found != mode else { return [] }
-    return [
-      QueueFinding(
-        fault: .wrongMode, path: path,
-        detail: "0\(String(found, radix: 8)), not 0\(String(mode, radix: 8))",
-        witness: .init(status))
-    ]
+    let found = mode & 0o777
+    if found == expected { return nil }
+    return QueueFinding(
+      fault: .wrongMode, path: path(),
+      detail: "0\(String(found, radix: 8)), not 0\(String(expected, radix: 8))",
+      witness: witness)
   }
 }

@@ -68,7 +68,7 @@ extension CommandTree.Argument {
     self.kind = kind
     names = (value["names"]?.array ?? []).compactMap { name in
       (name["name"]?.string).map { name["kind"]?.string == "long" ? "--\($0)" : "-\($0)" }
-    }
+    }.sorted { $0.utf8.count < $1.utf8.count }
     valueName = value["valueName"]?.string ?? ""
     abstract = value["abstract"]?.string ?? ""
     isOptional = value["isOptional"]?.bool ?? false

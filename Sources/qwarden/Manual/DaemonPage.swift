@@ -44,7 +44,7 @@ enum DaemonPage {
       explains them. With --json the same goes to standard output, a line each.
       """)
     for id in MessageID.allCases {
-      page.item(id.rawValue, "\(meaning(id)) MESSAGE_ID=\(id.id)")
+      page.item(id.rawValue, "\(meaning(id))\n\nMESSAGE_ID=\(id.id)")
     }
     page.section("Journal fields")
     page.paragraphs("Beside MESSAGE, MESSAGE_ID and PRIORITY:")

@@ -9,6 +9,8 @@ struct Roff {
     text = """
       .\\" Made by `qwarden manual`; do not edit.
       .TH \(Self.escaped(name.uppercased())) \(section) "" "qwarden \(Qwarden.version)" "qwarden"
+      .nh
+      .ad l
       .SH NAME
       \(Self.escaped(name)) \\- \(Self.escaped(summary))
 
