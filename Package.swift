@@ -72,7 +72,12 @@ let package = Package(
         "QmailSimulator",
       ]),
     tests(of: "Systemd"),
-    tests(of: "qwarden", ["Mail", "Files", "QmailQueue", "Selection"]),
+    tests(
+      of: "qwarden",
+      [
+        "Mail", "Files", "QmailQueue", "QmailControl", "QmailSimulator", "Selection", "Policy",
+        "Ledger", "Response",
+      ]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
       of: "Watchdog",
