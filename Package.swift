@@ -85,6 +85,13 @@ let package = Package(
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
         "Systemd", "QmailSimulator",
       ]),
+    .testTarget(
+      name: "RealQmailTests",
+      dependencies: [
+        "CLinux", "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
+        "Response", "Systemd", "QmailSimulator", "Watchdog",
+      ],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

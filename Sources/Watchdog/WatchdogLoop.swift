@@ -1,0 +1,241 @@
+import Dispatch
+import Files
+import Ledger
+import Mail
+import Policy
+import QmailQueue
+import Response
+import Storms
+import Systemd
+
+// The loop: look, plan, act.
+extension Watchdog {
+  /// inotify has something: messages may live for milliseconds only, so look at once.
+  func queueChanged() {
+    observe(fullPass: false)
+    let now = seconds()
+    if progress.hasMore
+      || (progress.waiting + progress.leaving > 0 && now - lastWork > Self.gentlePause)
+    {
+      work()
+    }
+    if now - lastReport > Self.reportPause { publish() }
+    schedule()
+  }
+
+  /// The timer: everything that is due.
+  func tick(fullPass: Bool) {
+    observe(fullPass: fullPass || seconds() >= nextFullPass)
+    let now = WallClock.now()
+    if trouble == nil {
+      see(watcher.health(at: now))
+      see(Observation(time: now, event: .counts(watcher.counts)))
+      reconsiderBlocks(at: now)
+      tell(responder.tendBlocks(at: now), at: now)
+      tell(responder.expireQuarantine(at: now), at: now)
+      remember(detector.storms, at: now)
+      saveLogPosition(at: now)
+      work()
+    }
+    publish()
+    schedule()
+  }
+
+  /// Takes in what changed in the queue and acts on it.
+  func observe(fullPass: Bool) {
+    let begun = WallClock.monotonic()
+    let now = WallClock.now()
+    if fullPass { nextFullPass = seconds() + policy.polling.fullPass.inSeconds }
+    if fullPass, log.retry(at: now) { awaitLog() }
+    do {
+      var events = try catchUp()
+      var found: PollReport
+      do { found = try watcher.poll(at: now, fullPass: fullPass, atMost: Self.atOnce) } catch {
+        act(on: events + (try take(readLog(at: now))), at: now)
+        throw error
+      }
+      // The queue first, since messages live for milliseconds; and again for what came while the log was read, so that of every
+      // line the queue's part of the story is there before the line is told.
+      let written = readLog(at: WallClock.now())
+      if !written.isEmpty {
+        found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
+      }
+      if trouble != nil {
+        trouble = nil
+        tell(
+          Event(
+            .queueReadable, at: now, .notice, "the queue can be read again",
+            [JournalField(.path, "\(configuration.places.qmail)/queue")]))
+      }
+      for text in found.notes { note(text, at: now) }
+      for damage in found.damaged { tell(degraded("message \(damage.id): \(damage.why)", at: now)) }
+      events += try take(Chronicle.merge(queue: found.observations, log: written))
+      look.new = found.statistics.new
+      look.gone = found.statistics.gone
+      look.opened = found.statistics.opened
+      look.seen += found.statistics.new
+      moreIsThere = found.hasMore
+      act(on: events, at: now)
+    } catch let error as QueueError {
+      blind(error, at: now)
+    } catch {
+      note("the ledger cannot be read: \(error)", at: now)
+    }
+    look.seconds = Double(WallClock.monotonic() - begun) / 1e9
+  }
+
+  /// Hands what was seen to the detector, our own doing left out.
+  func take(_ observations: [Observation]) throws(LedgerError) -> [StormEvent] {
+    guard let last = observations.last else { return [] }
+    let released = try ledger.releasePIDs(since: last.time - .seconds(86_400))
+    var events: [StormEvent] = []
+    for observation in observations {
+      log.count(observation)
+      if !isReleased(observation, released) { events += detector.observe(observation) }
+    }
+    return events
+  }
+
+  /// What a release put back is our own doing and no evidence: its qmail-queue is in the ledger.
+  func isReleased(_ observation: Observation, _ pids: Set<Int32>) -> Bool {
+    if case .log(let line) = observation.event { return log.isRelease(line) }
+    guard !pids.isEmpty, case .arrival(let entry) = observation.event, case .uid = entry.source,
+      observation.time.seconds(since: entry.identity.birth) < 86_400,
+      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) }), pids.contains(pid)
+    else { return false }
+    log.noteRelease(entry)
+    return true
+  }
+
+  func see(_ observation: Observation) {
+    if case .health(let health) = observation.event { senderIsRunning = health.senderIsRunning }
+    act(on: detector.observe(observation), at: observation.time)
+  }
+
+  func blind(_ error: QueueError, at now: Timestamp) {
+    guard trouble != error.description else { return }
+    trouble = error.description
+    tell(
+      Event(
+        .queueUnreadable, at: now, .alert, "the queue cannot be watched: \(error)",
+        [JournalField(.path, error.path), JournalField(.reason, error.description)]))
+  }
+
+  /// Plans and performs what storm events call for, and tells of them.
+  func act(on events: [StormEvent], at now: Timestamp) {
+    guard !events.isEmpty else { return }
+    do {
+      var context = try responder.context(
+        at: now, storms: detector.storms, queueMessages: watcher.counts.messages)
+      var planned: [PlannedAction] = []
+      for event in events {
+        switch event {
+        case .began(let storm), .changed(let storm):
+          try ledger.record(storm)
+          context.storms[storm.incident] = storm
+          tell(
+            Event(
+              event.isBeginning ? .stormBegan : .stormChanged, of: storm, mode: policy.mode,
+              at: now))
+          planned += ResponsePlanner.plan(event, policy: policy, context: context)
+        case .ended(let storm):
+          try ledger.record(storm)
+          let kept = try ledger.quarantineCounts(incident: storm.incident)
+          told.remove(storm.incident)
+          tell(
+            Event(
+              endOf: storm, setAside: (kept[.marked] ?? 0) + (kept[.gone] ?? 0), mode: policy.mode,
+              at: now))
+        case .joined(let incident, let identity):
+          let entry = policy.protect == Policy.Protection() ? nil : read(identity)
+          let actions = ResponsePlanner.plan(event, policy: policy, context: context, entry: entry)
+          if actions.contains(where: { $0.decision == .perform }) {
+            context.quarantined[incident, default: 0] += 1
+          }
+          planned += actions
+        }
+      }
+      tell(responder.perform(planned, at: now), at: now)
+      progress.hasMore =
+        progress.hasMore
+        || planned.contains { action in
+          if case .quarantine = action.action { action.decision == .perform } else { false }
+        }
+    } catch {
+      tell(degraded("the ledger cannot be used: \(error)", at: now))
+    }
+  }
+
+  func read(_ identity: EntryIdentity) -> Entry? {
+    if case .entry(let entry) = reader.read(identity.id), entry.identity == identity {
+      entry
+    } else {
+      nil
+    }
+  }
+
+  /// Evidence grows while a storm goes on, and caps free up: what was held back at its begin may be right now.
+  func reconsiderBlocks(at now: Timestamp) {
+    guard !detector.storms.isEmpty else { return }
+    do {
+      let context = try responder.context(
+        at: now, storms: detector.storms, queueMessages: watcher.counts.messages)
+      let planned = detector.storms.flatMap {
+        ResponsePlanner.blocks(for: $0, policy: policy, context: context)
+      }
+      tell(responder.perform(planned, at: now), at: now)
+    } catch {
+      tell(degraded("the ledger cannot be used: \(error)", at: now))
+    }
+  }
+
+  /// A bounded piece of work on the quarantine.
+  func work() {
+    let now = WallClock.now()
+    lastWork = seconds()
+    progress = responder.quarantineTick(at: now)
+    for case .quarantined(let record) in progress.outcomes { detector.disregard(record.identity) }
+    tell(progress.outcomes, at: now)
+    if progress.waiting == 0 {
+      for (incident, count) in untold { tellOfQuarantine(count, of: incident, at: now) }
+      untold = [:]
+    }
+  }
+
+  /// Sets the timer to what the present state wants, and asks for more work soon where some is left.
+  func schedule() {
+    guard onStop != nil else { return }
+    let wanted = detector.storms.isEmpty ? policy.polling.normal : policy.polling.storm
+    if wanted != timerInterval {
+      timerInterval = wanted
+      timer?.cancel()
+      let fresh = DispatchSource.makeTimerSource(queue: executor.queue)
+      let nanoseconds = Int(wanted.wholeNanoseconds)
+      fresh.schedule(
+        deadline: .now() + .nanoseconds(nanoseconds), repeating: .nanoseconds(nanoseconds),
+        leeway: .nanoseconds(nanoseconds / 20))
+      fresh.setEventHandler { @Sendable [weak self] in
+        self?.assumeIsolated { $0.tick(fullPass: false) }
+      }
+      fresh.activate()
+      timer = fresh
+    }
+    let isUrgent = progress.hasMore || moreIsThere
+    guard isUrgent || progress.waiting > 0, !workIsScheduled else { return }
+    workIsScheduled = true
+    let delay: DispatchTimeInterval = isUrgent ? .milliseconds(1) : .milliseconds(100)
+    executor.queue.asyncAfter(deadline: .now() + delay) { @Sendable [weak self] in
+      self?.assumeIsolated { watchdog in
+        watchdog.workIsScheduled = false
+        if watchdog.moreIsThere { watchdog.observe(fullPass: false) }
+        if watchdog.progress.hasMore || watchdog.progress.waiting > 0 { watchdog.work() }
+        if watchdog.seconds() - watchdog.lastReport > Self.reportPause { watchdog.publish() }
+        watchdog.schedule()
+      }
+    }
+  }
+}
+
+extension StormEvent {
+  fileprivate var isBeginning: Bool { if case .began = self { true } else { false } }
+}
