@@ -27,10 +27,10 @@ import Testing
 
   @Test("the plan says how much, the five most frequent senders and three samples, safely")
   func plan() {
-    var messages = (0..<7).flatMap { sender in
-      (0...sender).map {
-        message(UInt64(10 * sender + $0 + 100), sender == 6 ? "" : "s\(sender)@x.test")
-      }
+    var messages: [ChosenMessage] = []
+    for number in 0..<7 {
+      let sender = number == 6 ? "" : "s\(number)@x.test"
+      for copy in 0...number { messages.append(message(UInt64(100 + 10 * number + copy), sender)) }
     }
     messages.append(
       message(
@@ -249,7 +249,15 @@ import Testing
     let words = [program, "\(yard.path)/qmail/queue/lock/sendmutex", "sleep", "3"]
     var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
     defer { for word in arguments { free(word) } }
-    try #require(posix_spawn(&pid, program, nil, nil, &arguments, environ) == 0)
+    // The threads that run tests block signals, and a child would inherit that.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+    try #require(posix_spawn(&pid, program, nil, &attributes, &arguments, environ) == 0)
     for _ in 0..<100 where QmailSend.process(yard.hands.layout) == nil { usleep(20_000) }
     #expect(QmailSend.process(yard.hands.layout) == pid)
     #expect(try QmailSend.tryAllNow(yard.hands.layout) == pid)
