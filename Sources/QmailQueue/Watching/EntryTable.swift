@@ -21,7 +21,9 @@ struct EntryTable: Sendable {
   /// How far `bounce/ID` has been counted, and the failures counted.
   private var bounceOffsets: [UInt32] = []
   private var failures: [UInt32] = []
-  var states: [State] = []
+  private(set) var states: [State] = []
+  /// Messages of each combination of states, so that counting costs nothing however many there are.
+  private var tally = [Int](repeating: 0, count: 32)
   /// Open addressing, linear probing: slot + 1, or 0.
   private var index: [UInt32] = []
 
@@ -56,6 +58,17 @@ struct EntryTable: Sendable {
     EntryIdentity(id: ids[slot], birth: birth(slot))
   }
 
+  /// How many messages have this state, among others.
+  func count(_ state: State) -> Int {
+    tally.indices.reduce(0) { $0 + (State(rawValue: UInt8($1)).contains(state) ? tally[$1] : 0) }
+  }
+
+  mutating func set(_ slot: Int, _ flag: State, to isOn: Bool) {
+    tally[Int(states[slot].rawValue)] -= 1
+    if isOn { states[slot].insert(flag) } else { states[slot].remove(flag) }
+    tally[Int(states[slot].rawValue)] += 1
+  }
+
   func birth(_ slot: Int) -> Timestamp { Timestamp(nanoseconds: births[slot]) }
 
   /// - Precondition: `id` is not in the table.
@@ -68,6 +81,7 @@ struct EntryTable: Sendable {
     bounceOffsets.append(0)
     failures.append(0)
     states.append(state)
+    tally[Int(state.rawValue)] += 1
   }
 
   /// The message has been taken in: its lasting birth and info file.
@@ -87,6 +101,7 @@ struct EntryTable: Sendable {
 
   mutating func remove(_ slot: Int) {
     empty(place(of: ids[slot]))
+    tally[Int(states[slot].rawValue)] -= 1
     let last = count - 1
     if slot != last {
       index[place(of: ids[last])] = UInt32(slot + 1)

@@ -113,22 +113,10 @@ public final class QueueWatcher {
 
   /// What is known to stand in the queue. Messages are those known; ``QueueScanner/counts()`` counts files as qmail-qstat does.
   public var counts: QueueCounts {
-    var counts = QueueCounts(
-      messages: table.count, unprocessed: 0, local: 0, remote: 0, bouncing: 0, doneOnly: 0)
-    var totals = (unprocessed: 0, local: 0, remote: 0, bouncing: 0, doneOnly: 0)
-    for state in table.states {
-      if state.contains(.unprocessed) { totals.unprocessed += 1 }
-      if state.contains(.local) { totals.local += 1 }
-      if state.contains(.remote) { totals.remote += 1 }
-      if state.contains(.bouncing) { totals.bouncing += 1 }
-      if state.contains(.doneOnly) { totals.doneOnly += 1 }
-    }
-    counts.unprocessed = totals.unprocessed
-    counts.local = totals.local
-    counts.remote = totals.remote
-    counts.bouncing = totals.bouncing
-    counts.doneOnly = totals.doneOnly
-    return counts
+    QueueCounts(
+      messages: table.count, unprocessed: table.count(.unprocessed), local: table.count(.local),
+      remote: table.count(.remote), bouncing: table.count(.bouncing),
+      doneOnly: table.count(.doneOnly))
   }
 
   // MARK: The queue directory
@@ -225,7 +213,7 @@ public final class QueueWatcher {
       }
       if queue.status(.todo, id) == nil {
         table.rename(slot, birth: info.birth, infoInode: UInt64(info.st_ino))
-        table.states[slot].remove(.unprocessed)
+        table.set(slot, .unprocessed, to: false)
         observe(.processed(table.identity(slot)))
         progress(slot, queue, bounceTouched: touch.contains(.bounce))
       }
@@ -356,6 +344,6 @@ public final class QueueWatcher {
   }
 
   private func set(_ flag: EntryTable.State, _ slot: Int, _ isOn: Bool) {
-    if isOn { table.states[slot].insert(flag) } else { table.states[slot].remove(flag) }
+    table.set(slot, flag, to: isOn)
   }
 }
