@@ -127,6 +127,23 @@ extension Ledger {
     }
   }
 
+  /// Messages that were copied since `moment` on an administrator's order and have not left the queue: their marks, if any, came later.
+  public func ordered(since moment: Timestamp) throws(LedgerError) -> [EntryIdentity] {
+    try read { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT id, birth FROM quarantine WHERE incident IS NULL AND gone IS NULL AND copied >= ?
+          AND state IN ('copied', 'marked', 'expiring', 'expired')
+          """,
+        arguments: [moment.column]
+      ).map { row in
+        EntryIdentity(
+          id: UInt64(bitPattern: row["id"] as Int64), birth: Timestamp(column: row["birth"]))
+      }
+    }
+  }
+
   /// How many rows ``departing(inDoubtOnly:after:limit:)`` would give.
   public func departingCount() throws(LedgerError) -> Int {
     try read { database in
