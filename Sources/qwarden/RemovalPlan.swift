@@ -67,13 +67,14 @@ struct RemovalPlan: Sendable {
   }
 
   /// For people: how much, from whom, and a few of them to recognise.
-  func text(now: Timestamp, _ style: Style) -> String {
+  /// - Parameter recipientsAre: what is said of the recipients counted.
+  func text(now: Timestamp, _ style: Style, recipientsAre: String = "still to be tried") -> String {
     let bytes = messages.reduce(0) { $0 + $1.size }
     let recipients = messages.reduce(0) { $0 + $1.recipients }
     var out =
       style(
         .strong,
-        "\(Self.count(messages.count, "message")), \(Readable.size(bytes)) bytes, \(Self.count(recipients, "recipient")) still to be tried"
+        "\(Self.count(messages.count, "message")), \(Readable.size(bytes)) bytes, \(Self.count(recipients, "recipient")) \(recipientsAre)"
       ) + "\n"
     let unprocessed = messages.count(where: \.isUnprocessed)
     if unprocessed > 0 {
