@@ -75,7 +75,8 @@ let package = Package(
     tests(
       of: "qwarden",
       [
-        "Mail", "Files", "QmailQueue", "Selection", "Policy", "Response", "Systemd",
+        "Mail", "Files", "QmailQueue", "QmailControl", "QmailSimulator", "Selection", "Policy",
+        "Ledger", "Response", "Systemd",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),

@@ -99,7 +99,7 @@ extension Responder {
 
   /// The old entry's marks, like qmail's own, may not be on the disk yet. Before the message goes back, they must be: lost marks would
   /// let the old entry deliver too.
-  private func flushMarks(_ id: UInt64) throws(Trouble) {
+  func flushMarks(_ id: UInt64) throws(Trouble) {
     for kind in [QueueFile.local, .remote] {
       do throws(FileError) {
         try Descriptor.open(layout.path(kind, id), .readWrite).sync()

@@ -16,10 +16,13 @@ struct Qwarden: ParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
       CommandGroup(
-        name: "The queue", subcommands: [Stat.self, List.self, Show.self, CheckQueue.self]),
+        name: "The queue",
+        subcommands: [Stat.self, List.self, Show.self, Retry.self, CheckQueue.self]),
       CommandGroup(
         name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
-      CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),
+      CommandGroup(
+        name: "Quarantine",
+        subcommands: [SetAside.self, Quarantined.self, Release.self, Delete.self]),
       CommandGroup(name: "Trying it", subcommands: [CheckPolicy.self, Demo.self]),
     ])
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import Glibc
 import Ledger
 import Mail
 import QmailQueue
@@ -14,7 +15,7 @@ struct Release: ParsableCommand {
       adds one Received line and changes nothing else. A recipient to whom a delivery was under way at that moment may have got the message \
       already: it is left out unless --in-doubt is given.
 
-      Exits 1 when nothing matched.
+      Shows what would be released, and asks where there is a terminal to ask on. Exits 1 when nothing matched or the answer was no.
       """)
 
   @OptionGroup var chosen: SelectionOptions
@@ -23,8 +24,13 @@ struct Release: ParsableCommand {
       "Also to recipients that may have got the message already, and messages whose release was cut off."
   )
   var inDoubt = false
-  @Flag(help: "Say what would be released, and release nothing.")
+  @Flag(name: .shortAndLong, help: "Do not ask.")
+  var yes = false
+  @Flag(
+    name: [.customShort("n"), .customLong("dry-run")],
+    help: "Say what would be released, and release nothing.")
   var dryRun = false
+  @OptionGroup var color: ColorOption
   @OptionGroup var places: Places
 
   func run() throws {
@@ -46,13 +52,22 @@ struct Release: ParsableCommand {
     if records.isEmpty {
       throw PlainFailure("nothing is in quarantine that matches", Exit.nothingMatched)
     }
-    if dryRun {
-      let bytes = records.reduce(0) { $0 + $1.facts.size }
-      let recipients = records.reduce(0) { $0 + $1.facts.recipients }
-      Output.line(
-        "would release \(records.count) messages, \(Readable.size(bytes)) bytes, to \(recipients) recipients"
-      )
-      return
+    let plan = RemovalPlan(
+      records.map { record in
+        let facts = record.facts
+        return ChosenMessage(
+          identity: record.identity, sender: facts.sender, size: facts.size,
+          recipients: facts.recipients - record.released, isUnprocessed: false,
+          subject: facts.subject)
+      })
+    let text = plan.text(
+      now: WallClock.now(), color.style, recipientsAre: "that are owed the mail")
+    Output.write(Array(text.utf8), to: STDOUT_FILENO)
+    if dryRun { return }
+    // It undoes and loses nothing: a script need not confirm it.
+    let confirmation = Confirmation(isGiven: yes)
+    if confirmation.isTerminal {
+      try confirmation.require("Release \(RemovalPlan.count(records.count, "message"))?")
     }
     try release(records, with: hands)
   }
