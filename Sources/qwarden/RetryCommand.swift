@@ -50,8 +50,7 @@ struct Retry: ParsableCommand {
     }
     var told: Int32?
     if !dryRun {
-      try confirmation.require(
-        "Try \(RemovalPlan.count(counts.waiting, "message")) now, the whole queue?")
+      try confirmation.require("Tell qmail-send to try its whole queue now?")
       told = try QmailSend.tryAllNow(layout)
       if told == nil {
         throw PlainFailure("\(layout.queue): qmail-send has just ended", Exit.noQueue)

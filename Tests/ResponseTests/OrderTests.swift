@@ -46,6 +46,25 @@ import Testing
       responder.release(gone, inDoubt: false, at: bench.now).compactMap(\.released).count == 1)
   }
 
+  @Test(
+    "released to another recipient, a message reaches that one alone, and nothing is owed any more")
+  func otherRecipient() throws {
+    let bench = try Workbench()
+    let spam = try bench.message(to: ["bob@mx.test", "late@remote.example"])
+    let responder = try bench.responder()
+    _ = responder.remove([(spam, alice)], by: keep, at: bench.now)
+    bench.pass(seconds: 3600)
+    _ = responder.quarantineTick(at: bench.now)
+    bench.obey { _ in .success }
+    let record = try #require(try responder.ledger.quarantine(of: spam))
+    let abuse = Address("abuse@desk.example")
+    let outcomes = responder.release(record, inDoubt: false, to: [abuse], at: bench.now)
+    #expect(outcomes.compactMap(\.released).map(\.state) == [.released])
+    bench.pass(seconds: 10)
+    #expect(bench.deliveries.map(\.attempt.recipient) == [abuse])
+    #expect(try kept(bench) == [])
+  }
+
   @Test("more messages than a batch are all taken, and a second order finds nothing to do")
   func many() throws {
     let bench = try Workbench()
