@@ -10,7 +10,9 @@ import Watchdog
 /// What `quarantine` and `delete` share on the command line.
 struct RemovalOptions: ParsableArguments {
   @OptionGroup var chosen: SelectionOptions
-  @Flag(name: .shortAndLong, help: "Do not ask. Needed where there is no terminal.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Do not ask. Where there is no terminal, delete does nothing without it.")
   var yes = false
   @Flag(
     name: [.customShort("n"), .customLong("dry-run")],
@@ -63,7 +65,8 @@ struct Removal {
         Exit.usage)
     }
     let confirmation = Confirmation(isGiven: options.yes)
-    if !options.dryRun { try confirmation.checkPossible() }
+    // Setting aside can be undone, so a script need not confirm it.
+    if !options.dryRun, !keepsCopy { try confirmation.checkPossible() }
     let layout = try QueueLayout.read(qmail: options.places.qmail)
     let plan = try RemovalPlan(selection, layout, now: WallClock.now())
     if plan.messages.isEmpty {
@@ -83,8 +86,11 @@ struct Removal {
     }
     let hands = try CommandHands.open(options.places)
     let what = RemovalPlan.count(plan.messages.count, "message")
-    try confirmation.require(
-      keepsCopy ? "Set \(what) aside?" : "Delete \(what)? Nothing is kept.")
+    if !keepsCopy {
+      try confirmation.require("Delete \(what)? Nothing is kept.")
+    } else if confirmation.isTerminal {
+      try confirmation.require("Set \(what) aside?")
+    }
     let work = RemovalWork(
       hands: hands,
       order: RemovalOrder(
