@@ -2,10 +2,11 @@
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
 #   make build     the release binary, with Swift's libraries inside
-#   make install   binary, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
+#   make man       manual pages and shell completions, in .build/manual
+#   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test build install uninstall format lint clean packages
+.PHONY: demo test build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -13,6 +14,10 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 STATIC = .build/release-static
 BINARY = $(STATIC)/release/qwarden
+MANUAL = .build/manual
+PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
+COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
+SHARE = $(DESTDIR)$(PREFIX)/share
 DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev pkg-config
 SOURCES = Sources Tests Package.swift
 
@@ -24,12 +29,24 @@ test: packages
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
+	$(MAKE) man
 
 # Not rebuilt here, so that `sudo make install` needs no Swift: run `make build` first, as yourself.
 $(BINARY):
 	$(MAKE) build
 
-install: $(BINARY)
+# The program itself knows its manual, its policy and its options.
+man: $(PAGES) $(COMPLETIONS)
+
+$(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8: $(BINARY)
+	@mkdir -p $(MANUAL)
+	page=$@; $(BINARY) manual $${page##*.} > $@.new && mv $@.new $@
+
+$(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish: $(BINARY)
+	@mkdir -p $(MANUAL)
+	shell=$@; $(BINARY) --generate-completion-script $${shell##*.} > $@.new && mv $@.new $@
+
+install: $(BINARY) $(PAGES) $(COMPLETIONS)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/qwarden
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/bin/qwarden|$(PREFIX)/bin/qwarden|g' systemd/qwarden.service \
@@ -38,10 +55,12 @@ install: $(BINARY)
 	install -D -m 0644 systemd/qwarden.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf
 	install -D -m 0644 systemd/qwarden.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf
 	install -D -m 0644 systemd/qwarden.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog
-	for page in man/*.[1-8]; do \
-	  test ! -e "$$page" || install -D -m 0644 "$$page" \
-	    "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}" || exit 1; \
+	for page in $(PAGES); do \
+	  install -D -m 0644 "$$page" "$(SHARE)/man/man$${page##*.}/$${page##*/}" || exit 1; \
 	done
+	install -D -m 0644 $(MANUAL)/completion.bash $(SHARE)/bash-completion/completions/qwarden
+	install -D -m 0644 $(MANUAL)/completion.zsh $(SHARE)/zsh/vendor-completions/_qwarden
+	install -D -m 0644 $(MANUAL)/completion.fish $(SHARE)/fish/vendor_completions.d/qwarden.fish
 	test -e $(DESTDIR)$(SYSCONFDIR)/qwarden/policy.yaml || \
 	  install -D -m 0644 config/policy.yaml $(DESTDIR)$(SYSCONFDIR)/qwarden/policy.yaml
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || { \
@@ -57,9 +76,9 @@ uninstall:
 	  $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf \
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog
-	for page in man/*.[1-8]; do \
-	  rm -f "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; \
-	done
+	rm -f $(SHARE)/man/man1/qwarden.1 $(SHARE)/man/man5/qwarden-policy.5 \
+	  $(SHARE)/man/man8/qwarden-run.8 $(SHARE)/bash-completion/completions/qwarden \
+	  $(SHARE)/zsh/vendor-completions/_qwarden $(SHARE)/fish/vendor_completions.d/qwarden.fish
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || \
 	  { journalctl --update-catalog; systemctl daemon-reload; }
 

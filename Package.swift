@@ -72,7 +72,13 @@ let package = Package(
         "QmailSimulator",
       ]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
-    tests(of: "qwarden", ["Mail", "Files", "QmailQueue", "Selection"]),
+    tests(
+      of: "qwarden",
+      [
+        "Mail", "Files", "QmailQueue", "QmailControl", "QmailSimulator", "Selection", "Policy",
+        "Ledger", "Response", "Systemd",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
       of: "Watchdog",

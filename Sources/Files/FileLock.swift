@@ -24,9 +24,16 @@ public struct FileLock: ~Copyable, Sendable {
 public enum LockTable {
   /// Whether some process holds an flock on the file with this status, from `/proc/locks`; nil where that cannot be read.
   public static func isLocked(_ file: FileStatus) -> Bool? {
+    holders(of: file).map { !$0.isEmpty }
+  }
+
+  /// The processes that hold an flock on the file with this status; nil where `/proc/locks` cannot be read. 0 stands for a process that
+  /// cannot be seen from here, as outside a container.
+  public static func holders(of file: FileStatus) -> [Int32]? {
     guard let table = try? Descriptor.open("/proc/locks"),
       let bytes = try? table.readAll(limit: 4 << 20)
     else { return nil }
+    var holders: [Int32] = []
     for line in bytes.split(separator: UInt8(ascii: "\n")) {
       let words = line.split(separator: UInt8(ascii: " ")).map {
         String(decoding: $0, as: UTF8.self)
@@ -40,9 +47,9 @@ public enum LockTable {
       if inode == file.inode && major == (file.device >> 8) & 0xFFF
         && minor == (file.device & 0xFF) | ((file.device >> 12) & 0xFFF00)
       {
-        return true
+        holders.append(Int32(words[4]) ?? 0)
       }
     }
-    return false
+    return holders
   }
 }

@@ -31,6 +31,47 @@ extension Ledger {
     }
   }
 
+  /// Commits an administrator's order to take these messages out of the queue. One that a storm's response has chosen already is taken
+  /// over.
+  /// - Parameters:
+  ///   - note: who ordered it and why.
+  ///   - keeping: how long the copy is kept; nil: not at all, see ``QuarantineRecord/keepsNothing``.
+  /// - Returns: the latest row of each message, in their order.
+  public func orderQuarantine(
+    of messages: [(identity: EntryIdentity, sender: Address)], note: String, keeping: Duration?,
+    at now: Timestamp
+  ) throws(LedgerError) -> [QuarantineRecord] {
+    let expires = keeping.map { now + $0 } ?? now
+    return try write { database in
+      let insert = try database.makeStatement(
+        sql: """
+          INSERT INTO quarantine (id, birth, state, sender, size, recipients, in_doubt, subject,
+            via, intended, expires, note)
+          VALUES (?, ?, 'intended', ?, 0, 0, 0, x'', 'unknown', ?, ?, ?)
+          ON CONFLICT DO NOTHING
+          """)
+      let take = try database.makeStatement(
+        sql: """
+          UPDATE quarantine SET note = ?, expires = CASE WHEN ? THEN intended ELSE ? END
+          WHERE id = ? AND birth = ? AND state IN ('intended', 'copied')
+          """)
+      let latest = try database.makeStatement(
+        sql: "SELECT * FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1")
+      var rows: [QuarantineRecord] = []
+      for (identity, sender) in messages {
+        let key: StatementArguments = [Int64(bitPattern: identity.id), identity.birth.column]
+        let order: StatementArguments = [sender.bytes.blob, now.column, expires.column, note]
+        try insert.execute(arguments: key + order)
+        if database.changesCount == 0 {
+          let terms: StatementArguments = [note, keeping == nil, expires.column]
+          try take.execute(arguments: terms + key)
+        }
+        if let row = try Row.fetchOne(latest, arguments: key) { rows.append(try Self.message(row)) }
+      }
+      return rows
+    }
+  }
+
   /// Rows in any of `states` with a number above `after`, by number, at most `limit`.
   public func quarantine(
     _ states: Set<QuarantineRecord.State>, after: Int64 = 0, limit: Int = .max
@@ -83,6 +124,23 @@ extension Ledger {
           """,
         arguments: [after, limit]
       ).map(Self.message)
+    }
+  }
+
+  /// Messages that were copied since `moment` on an administrator's order and have not left the queue: their marks, if any, came later.
+  public func ordered(since moment: Timestamp) throws(LedgerError) -> [EntryIdentity] {
+    try read { database in
+      try Row.fetchAll(
+        database,
+        sql: """
+          SELECT id, birth FROM quarantine WHERE incident IS NULL AND gone IS NULL AND copied >= ?
+          AND state IN ('copied', 'marked', 'expiring', 'expired')
+          """,
+        arguments: [moment.column]
+      ).map { row in
+        EntryIdentity(
+          id: UInt64(bitPattern: row["id"] as Int64), birth: Timestamp(column: row["birth"]))
+      }
     }
   }
 
@@ -201,7 +259,8 @@ extension Ledger {
       let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET state = 'copied', copied = ?, sender = ?, size = ?, recipients = ?,
-            in_doubt = ?, subject = ?, via = ?, client = ?, user = ?, uid = ?, note = ?
+            in_doubt = ?, subject = ?, via = ?, client = ?, user = ?, uid = ?,
+            note = ifnull(?, note)
           WHERE number = ? AND state = 'intended'
           """)
       for message in messages {

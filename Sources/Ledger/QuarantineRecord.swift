@@ -42,7 +42,7 @@ public struct QuarantineRecord: Sendable, Hashable, Identifiable {
   public var closed: Timestamp?
   /// When its copy may be deleted.
   public var expires: Timestamp
-  /// Why it was abandoned, expired or is in doubt.
+  /// Why it was abandoned, expired or is in doubt; who ordered it, for one taken out by hand.
   public var note: String?
   public var release: Release?
   /// Recipients given back so far.
@@ -79,6 +79,9 @@ public struct QuarantineRecord: Sendable, Hashable, Identifiable {
     /// Whether recipients in doubt were given too.
     public var includedInDoubt: Bool
   }
+
+  /// Deleted rather than set aside: the copy is needed only until the marks are safely on the disk, and is removed then.
+  public var keepsNothing: Bool { expires <= intended }
 
   /// Marked, and not yet removed by qmail-send. A message may be released while its old entry still departs.
   public var isDeparting: Bool { marked != nil && gone == nil }

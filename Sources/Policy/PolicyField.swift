@@ -14,6 +14,8 @@ struct PolicyField {
   let key: String
   /// For messages: `a duration such as 90s, 5m, 24h or 7d`.
   let expected: String
+  /// The default, as the file would say it.
+  let initial: String
   let take: (Node, inout Policy) -> [Problem]
 
   var name: String { section.map { "\($0).\(key)" } ?? key }
@@ -73,22 +75,26 @@ struct PolicyField {
   }
 
   private init(
-    _ name: String, expected: String, take: @escaping (Node, inout Policy) -> [Problem]
+    _ name: String, expected: String, initial: String,
+    take: @escaping (Node, inout Policy) -> [Problem]
   ) {
     let parts = name.split(separator: ".").map(String.init)
     section = parts.count == 2 ? parts[0] : nil
     key = parts[parts.count - 1]
     self.expected = expected
+    self.initial = initial
     self.take = take
   }
 
   /// A setting of one scalar; `read` returns nil for what it does not understand, `hint` may say more about it.
   private static func scalar<Value>(
     _ name: String, _ target: WritableKeyPath<Policy, Value>, _ expected: String,
-    hint: @escaping (Node.Scalar) -> String? = { _ in nil },
+    write: (Value) -> String, hint: @escaping (Node.Scalar) -> String? = { _ in nil },
     read: @escaping (Node.Scalar) -> Value?
   ) -> PolicyField {
-    PolicyField(name, expected: expected) { node, policy in
+    PolicyField(
+      name, expected: expected, initial: write(Policy()[keyPath: target])
+    ) { node, policy in
       if case .scalar(let scalar) = node {
         if let value = read(scalar) {
           policy[keyPath: target] = value
@@ -111,7 +117,7 @@ struct PolicyField {
   ) -> PolicyField {
     let known = words.map(\.rawValue)
     return scalar(
-      name, target, choice(known),
+      name, target, choice(known), write: \.rawValue,
       hint: { NearestKey.of($0.string, among: known).map { "did you mean '\($0)'?" } },
       read: { Value(rawValue: $0.string) })
   }
@@ -125,7 +131,7 @@ struct PolicyField {
       "yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false",
     ]
     return scalar(
-      name, target, "true or false",
+      name, target, "true or false", write: { "\($0)" },
       hint: { scalar in
         let word = scalar.string.lowercased()
         if scalar.style != .plain, word == "true" || word == "false" {
@@ -145,6 +151,7 @@ struct PolicyField {
   ) -> PolicyField {
     scalar(
       name, target, "a whole number from \(range.lowerBound) to \(range.upperBound)",
+      write: { "\($0)" },
       hint: quotesHint,
       read: {
         $0.style == .plain ? digits($0.string).flatMap { range.contains($0) ? $0 : nil } : nil
@@ -156,6 +163,7 @@ struct PolicyField {
   ) -> PolicyField {
     scalar(
       name, target, "a number from \(range.lowerBound) to \(range.upperBound), such as 4 or 2.5",
+      write: { $0 == $0.rounded() ? "\(Int($0))" : "\($0)" },
       hint: quotesHint,
       read: { scalar in
         guard scalar.style == .plain, let value = decimal(scalar.string),
@@ -172,7 +180,7 @@ struct PolicyField {
     let (low, high) = (Duration(text: shortest) ?? .zero, Duration(text: longest) ?? .zero)
     return scalar(
       name, target, "a duration from \(shortest) to \(longest), such as 90s, 5m, 24h or 7d",
-      hint: { digits($0.string) == nil ? nil : "its unit is missing: s, m, h or d" },
+      write: \.text, hint: { digits($0.string) == nil ? nil : "its unit is missing: s, m, h or d" },
       read: { Duration(text: $0.string).flatMap { low <= $0 && $0 <= high ? $0 : nil } })
   }
 
@@ -181,6 +189,7 @@ struct PolicyField {
   {
     scalar(
       name, target, "a share from 0 to 1, or from 0% to 100%",
+      write: { "\(Int(($0 * 100).rounded()))%" },
       hint: quotesHint,
       read: { scalar in
         let isPercent = scalar.string.hasSuffix("%")
@@ -197,7 +206,7 @@ struct PolicyField {
   {
     let known = ["auto", "stock", "regex", "indimail", "sqmail", "ldap", "qsmtp"]
     return scalar(
-      name, target, choice(known),
+      name, target, choice(known), write: { $0 ?? "auto" },
       hint: { NearestKey.of($0.string, among: known).map { "did you mean '\($0)'?" } },
       read: { scalar -> String?? in
         guard known.contains(scalar.string) else { return nil }
@@ -214,6 +223,15 @@ struct PolicyField {
     return scalar(
       name, target,
       "auto, none, journal, a unit such as qmail-send.service, or the path of a file or of a multilog directory",
+      write: { source in
+        switch source {
+        case .auto: "auto"
+        case .none: "none"
+        case .journal: "journal"
+        case .unit(let name): name
+        case .path(let path): path
+        }
+      },
       hint: { scalar in
         if scalar.string.contains("/"), !scalar.string.hasPrefix("/") {
           return "a path begins with /"
@@ -242,7 +260,7 @@ struct PolicyField {
     -> PolicyField
   {
     scalar(
-      name, target, "a syslog tag such as qmail",
+      name, target, "a syslog tag such as qmail", write: { $0 },
       read: { scalar in
         let text = scalar.string
         let isTag =
@@ -256,11 +274,13 @@ struct PolicyField {
 
   /// A list; every element is checked.
   private static func elements<Value>(
-    _ name: String, _ expected: String, _ read: @escaping (String) -> Value?,
-    hint: @escaping (String) -> String? = { _ in nil },
+    _ name: String, _ expected: String, initial: [String],
+    _ read: @escaping (String) -> Value?, hint: @escaping (String) -> String? = { _ in nil },
     store: @escaping ([Value], inout Policy) -> Void
   ) -> PolicyField {
-    PolicyField(name, expected: "a list, each \(expected)") { node, policy in
+    PolicyField(
+      name, expected: "a list, each \(expected)", initial: "[\(initial.joined(separator: ", "))]"
+    ) { node, policy in
       guard case .sequence(let sequence) = node else {
         return [
           Problem(
@@ -290,14 +310,14 @@ struct PolicyField {
     _ name: String, _ target: WritableKeyPath<Policy, Set<Value>>, _ expected: String,
     _ read: @escaping (String) -> Value?
   ) -> PolicyField {
-    elements(name, expected, read) { $1[keyPath: target] = Set($0) }
+    elements(name, expected, initial: [], read) { $1[keyPath: target] = Set($0) }
   }
 
   private static func list<Value: Hashable>(
     _ name: String, _ target: WritableKeyPath<Policy, [Value]>, _ expected: String,
     _ read: @escaping (String) -> Value?
   ) -> PolicyField {
-    elements(name, expected, read) { $1[keyPath: target] = $0 }
+    elements(name, expected, initial: [], read) { $1[keyPath: target] = $0 }
   }
 
   private static func kinds(
@@ -307,6 +327,7 @@ struct PolicyField {
     let known = fitting.map(\.rawValue)
     return elements(
       name, "a kind of storm (\(known.joined(separator: ", ")))",
+      initial: fitting.filter(Policy()[keyPath: target].contains).map(\.rawValue),
       { text in fitting.first { $0.rawValue == text } },
       hint: { text in
         if StormKind(rawValue: text) != nil { return "\(text) \(why)" }

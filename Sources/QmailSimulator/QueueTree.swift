@@ -66,10 +66,15 @@ struct QueueTree: Sendable {
     try folder("\(queue)/pid", 0o700)
     try folder("\(queue)/lock", 0o750)
     _ = try Descriptor.open("\(queue)/lock/sendmutex", [.write, .create], mode: 0o600)
-    _ = try Descriptor.open("\(queue)/lock/tcpto", [.write, .create], mode: 0o644)
+    let tcpto = try Descriptor.open("\(queue)/lock/tcpto", [.write, .create], mode: 0o644)
+    if try tcpto.status().size == 0 {
+      try tcpto.write([UInt8](repeating: 0, count: 1024), at: 0)
+    }
     if mkfifo("\(queue)/lock/trigger", 0o622) != 0, errno != EEXIST {
       throw FileError("create", "\(queue)/lock/trigger")
     }
+    // mkfifo cuts the mode by the umask.
+    chmod("\(queue)/lock/trigger", 0o622)
   }
 
   private func folder(_ path: String, _ mode: mode_t) throws(FileError) {

@@ -13,7 +13,10 @@ extension Responder {
   /// deleted (once the old entry is gone).
   /// - Parameter inDoubt: also to recipients that a delivery in flight may have reached, and also a message whose earlier release was
   ///   cut off: they may get it twice. Without it such recipients stay in quarantine.
-  public func release(_ record: QuarantineRecord, inDoubt: Bool, at now: Timestamp) -> [Outcome] {
+  /// - Parameter others: given it instead of its own recipients, which then get nothing and are owed nothing any more.
+  public func release(
+    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address] = [], at now: Timestamp
+  ) -> [Outcome] {
     var outcomes: [Outcome] = []
     working("release", "\(record.identity.id)", &outcomes) { outcomes throws(Trouble) in
       try withHands { () throws(Trouble) in
@@ -21,7 +24,7 @@ extension Responder {
           throw .other("the ledger does not know it any more")
         }
         try check(fresh, inDoubt: inDoubt)
-        try give(fresh, inDoubt: inDoubt, now, &outcomes)
+        try give(fresh, inDoubt: inDoubt || !others.isEmpty, to: others, now, &outcomes)
       }
     }
     return outcomes
@@ -44,7 +47,8 @@ extension Responder {
   }
 
   private func give(
-    _ record: QuarantineRecord, inDoubt: Bool, _ now: Timestamp, _ outcomes: inout [Outcome]
+    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address], _ now: Timestamp,
+    _ outcomes: inout [Outcome]
   ) throws(Trouble) {
     let store = try quarantine()
     let message = try attempt { try store.read(record.identity) }
@@ -57,10 +61,11 @@ extension Responder {
           + "so they may have it; release it with --in-doubt to send it again")
     }
     if record.isDeparting { try flushMarks(record.identity.id) }
-    let recipients = ours.map { recipient in
+    let own = ours.map { recipient in
       recipient.channel == .local
         ? control.withoutPrepend(localRecipient: recipient.address) : recipient.address
     }
+    let recipients = others.isEmpty ? own : others
     let body: Descriptor
     do throws(QuarantineError) { body = try store.message(record.identity) } catch {
       throw .store(error)
@@ -99,7 +104,7 @@ extension Responder {
 
   /// The old entry's marks, like qmail's own, may not be on the disk yet. Before the message goes back, they must be: lost marks would
   /// let the old entry deliver too.
-  private func flushMarks(_ id: UInt64) throws(Trouble) {
+  func flushMarks(_ id: UInt64) throws(Trouble) {
     for kind in [QueueFile.local, .remote] {
       do throws(FileError) {
         try Descriptor.open(layout.path(kind, id), .readWrite).sync()

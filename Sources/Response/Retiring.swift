@@ -56,9 +56,17 @@ extension Responder {
 
   /// - Returns: how many rows were dealt with (not postponed).
   private func retireBatch(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Int {
-    let rows = try nextIntended()
+    try retire(try nextIntended(), now, &outcomes)
+  }
+
+  /// Takes at most ``batch`` intended messages through all steps. The caller holds the hands' lock.
+  /// - Returns: how many rows were dealt with (not postponed).
+  func retire(_ rows: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome])
+    throws(Trouble) -> Int
+  {
     if rows.isEmpty { return 0 }
-    try checkRoom()
+    // A deletion needs room for one batch only, and often it is made because there is none.
+    if rows.contains(where: { !$0.keepsNothing }) { try checkRoom() }
     let store = try quarantine()
     let boot = Recovery.bootID()
     var look = try settledLook()
@@ -149,6 +157,7 @@ extension Responder {
     try attempt { try ledger.recordMarked(done, at: now) }
     try step(.marksRecorded)
     try tell(done, now, &outcomes)
+    try discard(done, store, now, &outcomes)
     return dealt + done.count
   }
 
@@ -207,6 +216,10 @@ extension Responder {
     }
     if entry.isUnprocessed { return .postpone }
     guard entry.identity == record.identity else {
+      return .abandon(why: "it left the queue before it was set aside, and its number was reused")
+    }
+    // A message that an administrator chose was looked at first: its sender must be the same still.
+    if !record.facts.sender.isNull, record.facts.sender != entry.sender {
       return .abandon(why: "it left the queue before it was set aside, and its number was reused")
     }
     if let name = Protected.mail(entry, policy.protect), record.incident != nil {
@@ -295,9 +308,39 @@ extension Responder {
       record.state = .marked
       record.marked = now
       outcomes.append(.quarantined(record))
-      history.add("quarantine", incident: record.incident, .done)
+      history.add(
+        record.keepsNothing ? "delete" : "quarantine", incident: record.incident, .done,
+        why: record.incident == nil ? record.note ?? "" : "")
     }
     try attempt { try ledger.record(history.actions) }
+  }
+
+  /// Removes the copies of those messages, just marked, that are not to be kept. Their marks are flushed to the disk first: afterwards
+  /// there is nothing to make lost ones good from. The rows are watched on until qmail-send has removed the entries.
+  private func discard(
+    _ records: [QuarantineRecord], _ store: QuarantineStore, _ now: Timestamp,
+    _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
+    var unwanted = records.filter(\.keepsNothing)
+    if unwanted.isEmpty { return }
+    for index in unwanted.indices {
+      try flushMarks(unwanted[index].identity.id)
+      unwanted[index].state = .marked
+      unwanted[index].marked = now
+    }
+    try attempt { try ledger.move(unwanted, to: .expiring, at: now) }
+    try step(.expiryIntended)
+    for index in unwanted.indices {
+      try attempt { try store.delete(unwanted[index].identity) }
+      try step(.copyDeleted)
+      unwanted[index].state = .expiring
+    }
+    try attempt { try ledger.move(unwanted, to: .expired, at: now) }
+    for var record in unwanted {
+      record.state = .expired
+      record.closed = now
+      outcomes.append(.expired(record))
+    }
   }
 
   // MARK: What was left half done
@@ -352,6 +395,7 @@ extension Responder {
       }
       try attempt { try ledger.recordMarked([record], at: now) }
       try tell([record], now, &outcomes)
+      try discard([record], store, now, &outcomes)
     }
   }
 }

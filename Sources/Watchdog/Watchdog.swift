@@ -60,6 +60,8 @@ public actor Watchdog {
   let reader: EntryReader
   var policy: Policy
   var detector: StormDetector
+  /// When observations were last handed to it.
+  var lastTaken = Timestamp(seconds: 3600)
   var log: LogSource
   var logEvents: (any DispatchSourceRead)?
   var logIsDue = false

@@ -87,6 +87,11 @@ extension Watchdog {
   /// Hands what was seen to the detector, our own doing left out.
   func take(_ observations: [Observation]) throws(LedgerError) -> [StormEvent] {
     guard let last = observations.last else { return [] }
+    // What a command takes out is copied in the ledger before its first mark, and so before the mark can be among these observations.
+    for identity in try ledger.ordered(since: lastTaken - .seconds(60)) {
+      detector.disregard(identity)
+    }
+    lastTaken = last.time
     let released = try ledger.releasePIDs(since: last.time - .seconds(86_400))
     var events: [StormEvent] = []
     for observation in observations {

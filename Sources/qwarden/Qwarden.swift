@@ -12,13 +12,17 @@ struct Qwarden: ParsableCommand {
     abstract:
       "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
     version: version,
-    subcommands: [SimulatedQmailQueue.self],
+    subcommands: [SimulatedQmailQueue.self, Manual.self],
     groupedSubcommands: [
       CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
-      CommandGroup(name: "The queue", subcommands: [Stat.self, List.self, Show.self]),
+      CommandGroup(
+        name: "The queue",
+        subcommands: [Stat.self, List.self, Show.self, Retry.self, CheckQueue.self]),
       CommandGroup(
         name: "Blocks", subcommands: [BlockSender.self, UnblockSender.self, Blocks.self]),
-      CommandGroup(name: "Quarantine", subcommands: [Quarantined.self, Release.self]),
+      CommandGroup(
+        name: "Quarantine",
+        subcommands: [SetAside.self, Quarantined.self, Release.self, Delete.self]),
       CommandGroup(name: "Trying it", subcommands: [CheckPolicy.self, Demo.self]),
     ])
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import Glibc
 import Ledger
 import Mail
 import QmailQueue
@@ -14,7 +15,7 @@ struct Release: ParsableCommand {
       adds one Received line and changes nothing else. A recipient to whom a delivery was under way at that moment may have got the message \
       already: it is left out unless --in-doubt is given.
 
-      Exits 1 when nothing matched.
+      Shows what would be released, and asks where there is a terminal to ask on. Exits 1 when nothing matched or the answer was no.
       """)
 
   @OptionGroup var chosen: SelectionOptions
@@ -23,8 +24,18 @@ struct Release: ParsableCommand {
       "Also to recipients that may have got the message already, and messages whose release was cut off."
   )
   var inDoubt = false
-  @Flag(help: "Say what would be released, and release nothing.")
+  @Option(
+    help: ArgumentHelp(
+      "Give it to this address instead of its own recipients, who then get nothing; may be repeated.",
+      valueName: "address"))
+  var deliverTo: [String] = []
+  @Flag(name: .shortAndLong, help: "Do not ask.")
+  var yes = false
+  @Flag(
+    name: [.customShort("n"), .customLong("dry-run")],
+    help: "Say what would be released, and release nothing.")
   var dryRun = false
+  @OptionGroup var color: ColorOption
   @OptionGroup var places: Places
 
   func run() throws {
@@ -32,6 +43,7 @@ struct Release: ParsableCommand {
     if selection.isEmpty, chosen.incident == nil {
       throw PlainFailure("say which messages: numbers, conditions, --incident or --all", Exit.usage)
     }
+    let others = try deliverTo.map(Self.recipient)
     let hands = try CommandHands.open(places)
     let meant = QuarantineSelection(
       selection: selection, incident: chosen.incident, ledger: hands.ledger,
@@ -46,29 +58,59 @@ struct Release: ParsableCommand {
     if records.isEmpty {
       throw PlainFailure("nothing is in quarantine that matches", Exit.nothingMatched)
     }
-    if dryRun {
-      let bytes = records.reduce(0) { $0 + $1.facts.size }
-      let recipients = records.reduce(0) { $0 + $1.facts.recipients }
-      Output.line(
-        "would release \(records.count) messages, \(Readable.size(bytes)) bytes, to \(recipients) recipients"
-      )
-      return
+    let plan = RemovalPlan(
+      records.map { record in
+        let facts = record.facts
+        return ChosenMessage(
+          identity: record.identity, sender: facts.sender, size: facts.size,
+          recipients: facts.recipients - record.released, isUnprocessed: false,
+          subject: facts.subject)
+      })
+    let text = plan.text(
+      now: WallClock.now(), color.style, recipientsAre: "that are owed the mail")
+    Output.write(Array(text.utf8), to: STDOUT_FILENO)
+    if dryRun { return }
+    let confirmation = Confirmation(isGiven: yes)
+    let what = RemovalPlan.count(records.count, "message")
+    if !others.isEmpty {
+      let names = others.map { "<\($0)>" }.joined(separator: ", ")
+      try confirmation.require("Release \(what) to \(names), and not to the own recipients?")
+    } else if confirmation.isTerminal {
+      // It undoes and loses nothing: a script need not confirm it.
+      try confirmation.require("Release \(what)?")
     }
-    try release(records, with: hands)
+    try release(records, to: others, with: hands)
   }
 
-  private func release(_ records: [QuarantineRecord], with hands: Responder) throws {
+  private static func recipient(_ text: String) throws -> Address {
+    let bytes = Array(text.utf8)
+    let isWhole =
+      !bytes.starts(with: [UInt8(ascii: "@")]) && bytes.last != UInt8(ascii: "@")
+      && bytes.contains(UInt8(ascii: "@")) && bytes.count <= 900
+      && bytes.allSatisfy { $0 > 32 && $0 != 127 }
+    guard isWhole else {
+      throw PlainFailure(
+        "--deliver-to \(Escaping.terminal(text)): write it like user@domain", Exit.usage)
+    }
+    return Address(bytes)
+  }
+
+  private func release(
+    _ records: [QuarantineRecord], to others: [Address], with hands: Responder
+  ) throws {
     var messages = 0
     var recipients = 0
     var leftOut = 0
     var failure: Outcome.Failure?
     for record in records {
-      for outcome in hands.release(record, inDoubt: inDoubt, at: WallClock.now()) {
+      for outcome in hands.release(
+        record, inDoubt: inDoubt, to: others, at: WallClock.now())
+      {
         switch outcome {
         case .released(_, let count):
           messages += 1
           recipients += count
-          if !inDoubt { leftOut += record.facts.inDoubt }
+          if !inDoubt, others.isEmpty { leftOut += record.facts.inDoubt }
         case .failed(let why):
           Output.complain(why.description)
           failure = failure ?? why
@@ -76,7 +118,11 @@ struct Release: ParsableCommand {
         }
       }
     }
-    Output.line("released \(messages) of \(records.count) messages to \(recipients) recipients")
+    Output.line(
+      others.isEmpty
+        ? "released \(messages) of \(records.count) messages to \(recipients) recipients"
+        : "released \(messages) of \(records.count) messages to \(RemovalPlan.count(others.count, "other recipient")), instead of \(recipients)"
+    )
     if leftOut > 0 {
       Output.line(
         "\(leftOut) recipients were left out because a delivery to them was under way when the message was set aside"

@@ -120,6 +120,8 @@ final class QueueFixture {
     close(file)
   }
 
+  static func removeTree(_ path: String) { remove(path) }
+
   private static func remove(_ path: String) {
     var status = stat()
     guard lstat(path, &status) == 0 else { return }

@@ -4,6 +4,7 @@ import Glibc
 import Ledger
 import Mail
 import Policy
+import QmailControl
 import QmailQueue
 import QmailSimulator
 import Response
@@ -77,6 +78,58 @@ import Testing
       return true
     }
     #expect(!pending.values.contains(Address("alice@mx.test")))
+  }
+
+  @Test("mail that a command takes out is no delivery in the storm's evidence")
+  func ordered() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    let qmail = try SimulatedQmail.create(
+      at: watched.qmail,
+      exchanger: SteadyExchanger {
+        $0.recipient.bytes.first == UInt8(ascii: "a") ? .failure : .deferral
+      })
+    try qmail.start(at: WallClock.now())
+    var policy = Policy.brisk
+    policy.mode = .observe
+    policy.quarantine.minimumFreeSpace = 0
+    policy.quarantine.minimumFreeInodes = 0
+    let watchdog = try watched.watchdog(policy)
+    watchdog.start {}
+    for number in 0..<90 {
+      try qmail.inject(
+        SimulatedInjection(
+          sender: Address("alice@mx.test"),
+          recipients: [Address("a@d\(number).example"), Address("b@e\(number).example")],
+          source: .network(client: "198.18.0.9", helo: "x", user: "alice"),
+          message: Array("Subject: spam\n\nhello\n".utf8)), at: WallClock.now())
+      qmail.step(now: WallClock.now())
+    }
+    func finished() throws -> [Int] {
+      try watched.ledger().openIncidents().map { $0.evidence.delivered + $0.evidence.failed }
+    }
+    let began = await watched.wait(20) { !watched.witness.events(.stormBegan).isEmpty }
+    try #require(began)
+    let layout = try QueueLayout.read(qmail: watched.qmail)
+    let found = Witnessed<(identity: EntryIdentity, sender: Address)>()
+    try QueueScanner(layout: layout).forEachEntry { outcomes in
+      for case .entry(let entry) in outcomes { found.add((entry.identity, entry.sender)) }
+      return true
+    }
+    try await Task.sleep(for: .milliseconds(600))
+    let before = try finished()
+    let hands = Responder(
+      places: .init(qmail: watched.qmail, state: watched.state), layout: layout,
+      ledger: try watched.ledger(), policy: policy,
+      control: try ControlDirectory(qmail: watched.qmail).read(), dialect: .stock)
+    hands.patience = .seconds(10)
+    let (fates, failure) = hands.remove(
+      found.values, by: RemovalOrder(by: "root", reason: "", keepsCopy: true), at: WallClock.now())
+    #expect(failure == nil)
+    #expect(fates.values.count { $0 == .removed(inDoubt: 0) } == 90)
+    try await Task.sleep(for: .milliseconds(800))
+    #expect(try finished() == before)
+    await watchdog.stop()
   }
 
   @Test("observe: everything is said and nothing is done")

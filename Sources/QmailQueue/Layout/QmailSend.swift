@@ -1,4 +1,5 @@
 import Files
+import Glibc
 
 /// qmail-send, the process that moves the queue.
 public enum QmailSend {
@@ -11,5 +12,27 @@ public enum QmailSend {
       // The file is made when qmail is installed; without it nothing can hold the lock.
       return error.isMissing ? false : nil
     }
+  }
+
+  /// Its process number: the holder of that lock, if its name is qmail-send.
+  /// - Returns: nil when it does not run, or is out of sight (in another container).
+  public static func process(_ layout: QueueLayout) -> Int32? {
+    guard let mutex = try? FileStatus.of("\(layout.queue)/lock/sendmutex") else { return nil }
+    return LockTable.holders(of: mutex)?.first { pid in
+      pid > 0
+        && (try? Descriptor.open("/proc/\(pid)/comm").read(limit: 32)) == Array("qmail-send\n".utf8)
+    }
+  }
+
+  /// Sends SIGALRM: qmail-send then tries every message in the queue at its next pass (man qmail-send). Single messages cannot be
+  /// chosen: their next times live in its memory.
+  /// - Returns: the process that got it; nil when there is none, as by ``process(_:)``.
+  public static func tryAllNow(_ layout: QueueLayout) throws(FileError) -> Int32? {
+    guard let pid = process(layout) else { return nil }
+    guard kill(pid, SIGALRM) == 0 else {
+      if errno == ESRCH { return nil }
+      throw FileError("send SIGALRM to", "qmail-send (process \(pid))")
+    }
+    return pid
   }
 }

@@ -1,7 +1,5 @@
-import Mail
-
 /// One JSON value (RFC 8259). A small strict parser, linear in its input; nesting deeper than 64 is refused.
-enum JSONValue: Sendable, Hashable {
+public enum JSONValue: Sendable, Hashable {
   case null
   case bool(Bool)
   case number(Double)
@@ -12,12 +10,13 @@ enum JSONValue: Sendable, Hashable {
   /// Of keys given twice the last counts.
   case object([String: JSONValue])
 
-  struct Malformed: Error {
-    var offset: Int
-    var expected: String
+  /// Where the text stops being JSON.
+  public struct Malformed: Error {
+    public var offset: Int
+    public var expected: String
   }
 
-  init(_ bytes: ArraySlice<UInt8>) throws(Malformed) {
+  public init(_ bytes: ArraySlice<UInt8>) throws(Malformed) {
     var parser = Parser(bytes: bytes, at: bytes.startIndex)
     parser.skipBlanks()
     self = try parser.value(depth: 0)
@@ -25,14 +24,14 @@ enum JSONValue: Sendable, Hashable {
     guard parser.at == bytes.endIndex else { throw parser.malformed("the end of the line") }
   }
 
-  subscript(key: String) -> JSONValue? {
+  public subscript(key: String) -> JSONValue? {
     if case .object(let members) = self { members[key] } else { nil }
   }
-  var string: String? { if case .string(let text) = self { text } else { nil } }
-  var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
-  var array: [JSONValue]? { if case .array(let values) = self { values } else { nil } }
-  var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
-  var number: Double? {
+  public var string: String? { if case .string(let text) = self { text } else { nil } }
+  public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+  public var array: [JSONValue]? { if case .array(let values) = self { values } else { nil } }
+  public var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
+  public var number: Double? {
     switch self {
     case .number(let value): value
     case .integer(let value): Double(value)

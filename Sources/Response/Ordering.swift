@@ -1,0 +1,178 @@
+import Files
+import Ledger
+import Mail
+import Policy
+import QmailQueue
+
+/// An administrator's order to take messages out of the queue. It stands above the policy: it holds in observe mode too, and the
+/// protect list does not stop it.
+public struct RemovalOrder: Sendable, Hashable {
+  public var by: String
+  public var reason: String
+  /// Whether a copy is kept, for as long as the policy says; without one nothing can be put back.
+  public var keepsCopy: Bool
+
+  public init(by: String, reason: String, keepsCopy: Bool) {
+    self.by = by
+    self.reason = reason
+    self.keepsCopy = keepsCopy
+  }
+
+  var note: String { reason.isEmpty ? "by \(by)" : "by \(by): \(reason)" }
+}
+
+/// What became of a message that an administrator ordered out of the queue.
+public enum RemovalFate: Sendable, Hashable {
+  /// Marked; qmail-send removes it at its next pass. A delivery under way may have reached so many of its recipients.
+  case removed(inDoubt: Int)
+  /// It left the queue before the hand fell; its number may be another message's now.
+  case gone
+  /// Left in the queue, and why.
+  case left(String)
+  /// qmail is trying it at the moment; the order stands, and a later call or the daemon's tick carries it out.
+  case beingDelivered
+  /// Something failed on the way, and what. What was begun is finished at the daemon's next start.
+  case failed(String)
+}
+
+/// A message still in todo: it cannot be removed before qmail-send has taken it in, and gets its lasting identity only then.
+public struct UnprocessedMessage: Sendable, Hashable {
+  /// With the mtime of `todo/ID`.
+  public let identity: EntryIdentity
+  public let sender: Address
+  /// mtime of `mess/ID`, which qmail-queue writes and nobody changes: it tells the message from a later one of the same number.
+  let written: Timestamp
+
+  /// - Returns: nil when the message is not in todo any more.
+  public init?(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout) {
+    guard let mess = try? FileStatus.of(layout.path(.mess, identity.id)),
+      case .entry(let entry) = EntryReader(layout: layout).read(identity.id), entry.isUnprocessed,
+      entry.identity == identity, entry.sender == sender
+    else { return nil }
+    self.identity = identity
+    self.sender = sender
+    written = mess.modified
+  }
+
+  public enum State: Sendable, Hashable {
+    case waiting
+    /// Taken in by qmail-send, under this identity.
+    case takenIn(EntryIdentity)
+    case gone
+  }
+
+  public func state(in layout: QueueLayout) -> State {
+    switch EntryReader(layout: layout).read(identity.id) {
+    case .gone: return .gone
+    // qmail-send is writing its files.
+    case .damaged: return .waiting
+    case .entry(let entry):
+      if entry.isUnprocessed { return entry.identity == identity ? .waiting : .gone }
+      let mess = try? FileStatus.of(layout.path(.mess, identity.id))
+      return mess?.modified == written && entry.sender == sender ? .takenIn(entry.identity) : .gone
+    }
+  }
+}
+
+/// Orders of an administrator, carried out at once and beside a running daemon: each batch is taken through all steps under the
+/// hands' lock.
+extension Responder {
+  /// So many messages are taken out in one go; a longer list in several.
+  public static var lot: Int { batch }
+
+  /// Takes messages out of the queue. Each batch is committed to the ledger just before it is touched, so that an order broken off
+  /// leaves little behind.
+  /// - Returns: what became of each message; and what stopped the work, if anything did: messages without a fate were not touched.
+  public func remove(
+    _ messages: [(identity: EntryIdentity, sender: Address)], by order: RemovalOrder,
+    at now: Timestamp
+  ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
+    var fates: [EntryIdentity: RemovalFate] = [:]
+    var rest = messages[...]
+    while !rest.isEmpty {
+      let lot = rest.prefix(Self.batch)
+      rest = rest.dropFirst(Self.batch)
+      var outcomes: [Outcome] = []
+      do throws(Trouble) {
+        try withHands { () throws(Trouble) in
+          let rows = try attempt {
+            try ledger.orderQuarantine(
+              of: Array(lot), note: order.note,
+              keeping: order.keepsCopy ? policy.quarantine.keep : nil, at: now)
+          }
+          try step(.quarantineIntended)
+          let begun = rows.filter { $0.state == .copied }
+          if !begun.isEmpty {
+            let store = try quarantine()
+            let look = try settledLook()
+            for row in begun { try finish(row, store, look, now, &outcomes) }
+          }
+          _ = try retire(rows.filter { $0.state == .intended }, now, &outcomes)
+        }
+        for (identity, _) in lot { fates[identity] = try fate(of: identity, outcomes) }
+      } catch {
+        for (identity, _) in lot {
+          if let fate = try? fate(of: identity, outcomes), case .removed = fate {
+            fates[identity] = fate
+          }
+        }
+        return (
+          fates,
+          Outcome.Failure(
+            order.keepsCopy ? "set aside" : "delete", "messages", why: error.why,
+            exitCode: error.exitCode)
+        )
+      }
+    }
+    return (fates, nil)
+  }
+
+  /// Takes back orders that could not be carried out yet. What a storm's response chose stays chosen.
+  public func withdraw(_ identities: [EntryIdentity], at now: Timestamp) -> Outcome.Failure? {
+    do throws(Trouble) {
+      try withHands { () throws(Trouble) in
+        try attempt {
+          var rows: [QuarantineRecord] = []
+          for identity in identities {
+            if let row = try ledger.quarantine(of: identity), row.state == .intended,
+              row.incident == nil
+            {
+              rows.append(row)
+            }
+          }
+          try ledger.abandon(rows, note: "the order was withdrawn", at: now)
+        }
+      }
+      return nil
+    } catch {
+      return Outcome.Failure(
+        "withdraw", "the order", why: error.why, exitCode: error.exitCode)
+    }
+  }
+
+  /// The ledger says it, whoever carried the order out.
+  private func fate(of identity: EntryIdentity, _ outcomes: [Outcome]) throws(Trouble)
+    -> RemovalFate
+  {
+    let row = try attempt { try ledger.quarantine(of: identity) }
+    switch row?.state {
+    case .intended, .copied:
+      for case .failed(let failure) in outcomes where failure.value == "\(identity.id)" {
+        return .failed(failure.why)
+      }
+      return row?.state == .copied
+        ? .failed("it is copied and not marked yet; the daemon finishes that at its next look")
+        : .beingDelivered
+    case .marked, .gone, .expiring, .expired, .releasing, .releaseInDoubt, .released:
+      return .removed(inDoubt: row?.facts.inDoubt ?? 0)
+    case .abandoned, nil: break
+    }
+    guard case .entry(let entry) = EntryReader(layout: layout).read(identity.id),
+      entry.identity == identity
+    else { return .gone }
+    for case .abandoned(let record) in outcomes where record.identity == identity {
+      return .left(record.note ?? "it was left in the queue")
+    }
+    return .left(row?.note ?? "it was left in the queue")
+  }
+}
