@@ -58,7 +58,7 @@ extension Timestamp {
   public var calendar:
     (year: Int, month: Int, day: Int, hour: Int, minute: Int, second: Int, weekday: Int)
   {
-    let total = Int(nanoseconds >= 0 ? nanoseconds : nanoseconds - 999_999_999) / 1_000_000_000
+    let total = Int(nanoseconds >= 0 ? nanoseconds : nanoseconds &- 999_999_999) / 1_000_000_000
     let days = total >= 0 ? total / 86_400 : (total - 86_399) / 86_400
     let rest = total - days * 86_400
     // Howard Hinnant's civil_from_days.

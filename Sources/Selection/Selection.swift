@@ -120,7 +120,7 @@ public struct SizeCondition: Sendable, Hashable {
       factor = unit
       rest = rest.dropLast()
     }
-    guard let number = Int64(rest), number >= 0, number < 1 << 40 else { return nil }
+    guard let number = Int64(rest), number >= 0, number < 1 << 33 else { return nil }
     wantsMore = first == ">"
     // Both forms become an inclusive bound.
     bound = number * factor + (inclusive ? 0 : wantsMore ? 1 : -1)

@@ -77,4 +77,14 @@ import Testing
     }
     #expect(usable > 100)
   }
+
+  @Test("a size bound is a sign, a number and a unit, and no number is too large to be refused")
+  func sizes() throws {
+    #expect(try #require(SizeCondition(">100k")).holds(for: 100_001))
+    #expect(try !#require(SizeCondition(">100k")).holds(for: 100_000))
+    #expect(try #require(SizeCondition("<=2M")).holds(for: 2_000_000))
+    for text in ["", "100k", ">", ">k", ">-1", ">1099511627775G", ">99999999999999999999", "<1T"] {
+      #expect(SizeCondition(text) == nil, "\(text)")
+    }
+  }
 }

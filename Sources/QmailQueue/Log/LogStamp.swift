@@ -56,12 +56,12 @@ enum LogStamp {
     while at < line.endIndex, (48...57).contains(line[at]) {
       seconds = seconds * 10 + Int64(line[at] - 48)
       at += 1
-      // Ten digits last until the year 2286.
+      // Ten digits last until the year 2286; nanoseconds in 64 bits until 2262.
       if at - line.startIndex > 10 { return nil }
     }
-    guard at - line.startIndex >= 9, at < line.endIndex, line[at] == UInt8(ascii: ".") else {
-      return nil
-    }
+    guard at - line.startIndex >= 9, seconds <= 9_000_000_000, at < line.endIndex,
+      line[at] == UInt8(ascii: ".")
+    else { return nil }
     at += 1
     let fraction = at
     var nanoseconds: Int64 = 0

@@ -1,5 +1,6 @@
 import Files
 import Mail
+import QmailSimulator
 import Testing
 
 @testable import QmailQueue
@@ -144,14 +145,21 @@ import Testing
         == [1_795_455_662.1, 1_795_455_662.1, 1_795_455_700, 1_795_455_700])
   }
 
+  @Test(
+    "a stamp beyond what a timestamp holds is text", arguments: ["9999999999.5", "9223372037.0"])
+  func hugeStamp(_ stamp: String) {
+    #expect(LogStamp.seconds(Array("\(stamp) new msg 1".utf8)[...]) == nil)
+  }
+
   @Test("any bytes, lines without end and endless continuation: bounded, counted, never fatal")
   func hostile() {
-    var dice = SystemRandomNumberGenerator()
+    var dice = SplitMix64(seed: 11)
     var text = LogText(tag: "qmail")
     for _ in 0..<3000 {
       var line =
         Array(
-          [LogFixture.multilog(now), LogFixture.splogger(now), ""].randomElement()!.utf8)
+          [LogFixture.multilog(now), LogFixture.splogger(now), ""].randomElement(using: &dice)!.utf8
+        )
         + Array("info msg 1: bytes 2 from <a\0b> qp 3 uid 4".utf8)
       for _ in 0..<3 {
         line[.random(in: line.indices, using: &dice)] = .random(in: 0...255, using: &dice)
