@@ -77,6 +77,12 @@ public final class Responder {
     self.dialect = dialect
   }
 
+  /// The dialect in force: what the policy names, else what `bin/qmail-smtpd` is found to be; nil when neither tells.
+  public static func dialect(_ policy: Policy, qmail: String) -> BadmailfromDialect? {
+    policy.blocking.dialect.flatMap { BadmailfromDialect(rawValue: $0) }
+      ?? BadmailfromDialect.detect(qmail: qmail)
+  }
+
   // MARK: Performing a plan
 
   /// Writes down the plan's intents and carries out what can be done at once (blocks). Messages are set aside by

@@ -86,6 +86,8 @@ public actor Watchdog {
   var notes: [String]
   var senderIsRunning: Bool?
   var progress = QuarantineProgress()
+  /// The storms as the ledger has them: a storm that stands still is not written, and flushed, again at every tick.
+  var remembered: [Storm] = []
   /// Messages set aside for each incident of which nothing was said yet, and the incidents of which it was: once is enough, the
   /// storm's end gives the sum.
   var untold: [Int: Int] = [:]
@@ -111,7 +113,7 @@ public actor Watchdog {
     responder = Responder(
       places: configuration.places, layout: layout, ledger: ledger, policy: policy,
       control: control,
-      dialect: Self.dialect(policy, qmail: configuration.places.qmail))
+      dialect: Responder.dialect(policy, qmail: configuration.places.qmail))
     watcher = try QueueWatcher(layout: layout)
     reader = EntryReader(layout: layout)
     detector = StormDetector(
@@ -120,11 +122,6 @@ public actor Watchdog {
     notes = layout.notes + control.notes
     started = WallClock.now()
     log = LogSource(policy.log, state: configuration.places.state, at: started)
-  }
-
-  private static func dialect(_ policy: Policy, qmail: String) -> BadmailfromDialect? {
-    policy.blocking.dialect.flatMap { BadmailfromDialect(rawValue: $0) }
-      ?? BadmailfromDialect.detect(qmail: qmail)
   }
 
   // MARK: Running
@@ -239,7 +236,7 @@ public actor Watchdog {
       policy = fresh
       responder.policy = fresh
       responder.control = control
-      responder.dialect = Self.dialect(fresh, qmail: configuration.places.qmail)
+      responder.dialect = Responder.dialect(fresh, qmail: configuration.places.qmail)
       detector.settings = fresh.detection
       detector.localDomains = control.localDomains
       tell(

@@ -46,8 +46,10 @@ extension Watchdog {
   }
 
   func remember(_ storms: [Storm], at now: Timestamp) {
+    guard storms != remembered else { return }
     do {
       for storm in storms { try ledger.record(storm) }
+      remembered = storms
     } catch {
       note("the ledger cannot be written: \(error)", at: now)
     }

@@ -41,8 +41,7 @@ enum CommandHands {
     let responder = Responder(
       places: places.forHands, layout: layout, ledger: try Ledger(places.forHands.ledger),
       policy: policy, control: control,
-      dialect: policy.blocking.dialect.flatMap { BadmailfromDialect(rawValue: $0) }
-        ?? BadmailfromDialect.detect(qmail: places.qmail))
+      dialect: Responder.dialect(policy, qmail: places.qmail))
     responder.patience = .seconds(10)
     return responder
   }

@@ -2,6 +2,7 @@ import Files
 import Ledger
 import Mail
 import QmailQueue
+import Response
 import Selection
 
 /// The same conditions as for the queue, on quarantined mail.
@@ -41,7 +42,7 @@ struct QuarantineSelection {
       let known = MessageHeader(Array("Subject: ".utf8) + record.facts.subject)
       return !selection.needsBody && selection.matches(known)
     }
-    let store = try QuarantineStore(path: "\(places.state)/quarantine", creating: false)
+    let store = try QuarantineStore(path: places.forHands.quarantine, creating: false)
     let copy = try store.message(record.identity)
     return selection.matches(try OpenMessage(copy))
   }
@@ -52,7 +53,7 @@ struct QuarantineSelection {
       identity: record.identity, size: record.facts.size, sender: record.facts.sender,
       source: record.facts.source.source, subject: record.facts.subject)
     if selection.needsRecipients {
-      let envelope = try QuarantineStore(path: "\(places.state)/quarantine", creating: false).read(
+      let envelope = try QuarantineStore(path: places.forHands.quarantine, creating: false).read(
         record.identity)
       for recipient in envelope.recipients {
         let value = Recipient(address: recipient.address)

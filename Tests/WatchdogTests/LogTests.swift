@@ -121,24 +121,17 @@ import Testing
     let traffic = Traffic(
       .acceptThenBounce, messages: messages, perSecond: 100, start: .seconds(1), seed: 5)
     let driver = TrafficDriver(qmail, traffic: traffic, clock: WallClock.now)
-    let driving = Task { try await driver.run() }
-    _ = await watched.wait(5) { access(path, F_OK) == 0 }
-    var policy = Policy.brisk
-    policy.mode = .observe
-    policy.log.source = .path(path)
-    let watchdog = try watched.watchdog(policy)
-    watchdog.start {}
-    do {
-      let result = try await body(watchdog) {
+    return try await watched.whilePlaying(driver) {
+      _ = await watched.wait(5) { access(path, F_OK) == 0 }
+      var policy = Policy.brisk
+      policy.mode = .observe
+      policy.log.source = .path(path)
+      let watchdog = try watched.watchdog(policy)
+      watchdog.start {}
+      return try await body(watchdog) {
         String(decoding: try Descriptor.open(path).readAll(limit: 8 << 20), as: UTF8.self)
           .split(separator: "\n").map(String.init)
       }
-      driving.cancel()
-      _ = try await driving.value
-      return result
-    } catch {
-      driving.cancel()
-      throw error
     }
   }
 

@@ -26,16 +26,7 @@ import Testing
   ) async throws -> T {
     let qmail = try SimulatedQmail.create(at: watched.qmail)
     let driver = TrafficDriver(qmail, traffic: traffic, clock: WallClock.now)
-    let driving = Task { try await driver.run() }
-    do {
-      let result = try await body(driver)
-      driving.cancel()
-      _ = try await driving.value
-      return result
-    } catch {
-      driving.cancel()
-      throw error
-    }
+    return try await watched.whilePlaying(driver) { try await body(driver) }
   }
 
   @Test("enforce: a hijacked account is blocked, its waiting mail set aside, nobody else's touched")

@@ -52,6 +52,20 @@ struct WatchedQmail {
     return try await condition()
   }
 
+  /// Runs `body` while the driver plays its traffic; qmail-send has stopped when this returns.
+  func whilePlaying<T>(_ driver: TrafficDriver, _ body: () async throws -> T) async throws -> T {
+    let driving = Task { try await driver.run() }
+    do {
+      let result = try await body()
+      driving.cancel()
+      _ = try await driving.value
+      return result
+    } catch {
+      driving.cancel()
+      throw error
+    }
+  }
+
   var badmailfrom: String {
     let bytes = try? Descriptor.open("\(qmail)/control/badmailfrom").readAll(limit: 1 << 20)
     return String(decoding: bytes ?? [], as: UTF8.self)
