@@ -49,7 +49,7 @@ public final class LineSource {
 
   /// Hands the next line, without its newline, to `body`; nil at the end.
   public func next<Result, Failure: Error>(
-    _ body: (UnsafeBufferPointer<UInt8>) throws(Failure) -> Result
+    _ body: (Span<UInt8>) throws(Failure) -> Result
   ) throws(Failure) -> Result? {
     var searched = unread.lowerBound
     while true {
@@ -70,12 +70,11 @@ public final class LineSource {
   }
 
   private func give<Result, Failure: Error>(
-    _ range: Range<Int>, _ body: (UnsafeBufferPointer<UInt8>) throws(Failure) -> Result
+    _ range: Range<Int>, _ body: (Span<UInt8>) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     line += 1
-    return try buffer.withUnsafeBufferPointer { bytes throws(Failure) in
-      try body(UnsafeBufferPointer(rebasing: bytes[range]))
-    }
+    let bytes = buffer
+    return try body(bytes.span.extracting(range))
   }
 
   private func newline(from start: Int) -> Int? {

@@ -24,7 +24,7 @@ public final class TraceFile {
   public init(_ path: String) throws {
     source = try LineSource(path)
     self.path = source.path
-    guard let first = source.next({ Array($0) }) else {
+    guard let first = source.next({ $0.copied(0..<$0.count) }) else {
       throw Failure(
         path: source.path, line: 1,
         reason: source.damage ?? "it is empty; 'qwarden record' writes traces")
@@ -40,8 +40,8 @@ public final class TraceFile {
   /// The next observation, nil at the end.
   public func next() throws(Failure) -> Observation? {
     do throws(TraceReader.Failure) {
-      while let found = try source.next({ bytes throws(TraceReader.Failure) in
-        try reader.observation(in: Array(bytes)[...])
+      while let found = try source.next({ line throws(TraceReader.Failure) in
+        try reader.observation(in: line)
       }) {
         if let found { return found }
       }

@@ -17,33 +17,51 @@ public struct TraceReader: Sendable {
     public var line: Int
     public var reason: String
     public var description: String { "line \(line): \(reason)" }
+
+    fileprivate init(line: Int, reason: String) {
+      self.line = line
+      self.reason = reason
+    }
+
+    fileprivate init(line: Int, _ malformed: JSONValue.Malformed) {
+      self.line = line
+      reason = "bad JSON at byte \(malformed.offset + 1): expected \(malformed.expected)"
+    }
   }
 
   public let header: Header
-  private let bytes: [UInt8]
-  private var position: Int
   /// Number of the line read last.
   public private(set) var line = 1
+  /// Of a trace in memory.
+  private var bytes: [UInt8] = []
+  private var position = 0
 
-  /// A whole trace.
-  /// - Throws: when the first line is no trace header of a known version.
+  /// A whole trace in memory, for ``next()``.
   public init(_ bytes: [UInt8]) throws(Failure) {
     let end = bytes.firstIndex(of: UInt8(ascii: "\n")) ?? bytes.endIndex
-    header = try Self.header(bytes[..<end])
+    try self.init(firstLine: Array(bytes[..<end]))
     self.bytes = bytes
-    position = min(end + 1, bytes.endIndex)
+    position = end + 1
   }
 
-  /// A trace that is handed over line by line, by ``observation(in:)``.
-  /// - Throws: when the first line is no trace header of a known version.
-  public init(firstLine: [UInt8]) throws(Failure) {
-    header = try Self.header(firstLine[...])
-    bytes = []
-    position = 0
+  /// The next observation of a trace in memory, nil at the end.
+  public mutating func next() throws(Failure) -> Observation? {
+    while position < bytes.endIndex {
+      let end = bytes[position...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.endIndex
+      let line = bytes[position..<end]
+      position = end + 1
+      if let observation = try observation(in: line.span) { return observation }
+    }
+    return nil
   }
 
-  private static func header(_ line: ArraySlice<UInt8>) throws(Failure) -> Header {
-    let first = try Self.parse(line, 1)
+  /// Takes the first line of a trace; the others are handed over one by one to ``observation(in:)``.
+  /// - Throws: when it is no trace header of a known version.
+  public init(firstLine text: [UInt8]) throws(Failure) {
+    let first: JSONValue
+    do throws(JSONValue.Malformed) { first = try JSONValue(text[...]) } catch {
+      throw Failure(line: 1, error)
+    }
     guard first["event"]?.string == "trace" else {
       throw Failure(line: 1, reason: "no trace: the first line must be the event \"trace\"")
     }
@@ -56,97 +74,70 @@ public struct TraceReader: Sendable {
     header.started = first["started"]?.string ?? ""
     header.localDomains = Set(
       (first["local_domains"]?.array ?? []).compactMap { $0.string.map { Domain($0) } })
-    return header
+    self.header = header
   }
 
-  /// The next observation, nil at the end. Events of unknown name and empty lines are passed over.
-  public mutating func next() throws(Failure) -> Observation? {
-    while position < bytes.endIndex {
-      let end = bytes[position...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.endIndex
-      let text = bytes[position..<end]
-      position = min(end + 1, bytes.endIndex)
-      if let observation = try observation(in: text) { return observation }
+  /// The observation of the trace's next line; nil where there is none in it: an empty line, or an event of unknown name.
+  public mutating func observation(in text: Span<UInt8>) throws(Failure) -> Observation? {
+    line += 1
+    guard !text.isEmpty else { return nil }
+    let fields: TraceLine
+    do throws(JSONValue.Malformed) { fields = try TraceLine(text) } catch {
+      throw Failure(line: line, error)
+    }
+    guard fields.isObject else { throw Failure(line: line, reason: "no JSON object") }
+    guard let name = fields.event else { throw missing("event") }
+    func isEvent(_ event: StaticString) -> Bool { text.isWord(event, at: name.range) }
+    // The log's lines are most of a trace.
+    if isEvent("log") {
+      guard let line = fields.bytes(fields.line, text) else { throw missing("line") }
+      return try Observation(time: time(fields), event: .log(SendLogLine(bytes: line)))
+    }
+    if isEvent("arrival") {
+      return try Observation(time: time(fields), event: .arrival(entry(fields, text)))
+    }
+    if isEvent("progress") {
+      return try Observation(
+        time: time(fields),
+        event: .progress(
+          .init(
+            id: id(fields), doneLocal: Int(clamping: fields.doneLocal),
+            doneRemote: Int(clamping: fields.doneRemote), isBouncing: fields.isBouncing,
+            failed: fields.failed.map { Int(clamping: $0) })))
+    }
+    if isEvent("departure") {
+      return try Observation(time: time(fields), event: .departure(id: id(fields)))
+    }
+    if isEvent("counts") {
+      return try Observation(
+        time: time(fields),
+        event: .counts(
+          QueueCounts(
+            messages: Int(clamping: fields.messages),
+            unprocessed: Int(clamping: fields.unprocessed))))
+    }
+    if isEvent("processed") {
+      return try Observation(time: time(fields), event: .processed(identity(fields)))
+    }
+    if isEvent("health") {
+      return try Observation(
+        time: time(fields),
+        event: .health(
+          QueueHealth(
+            senderIsRunning: fields.isRunning, freeSpace: fields.freeSpace ?? 1,
+            freeInodes: fields.freeInodes ?? 1)))
     }
     return nil
   }
 
-  /// The observation of the trace's next line; nil where there is none in it.
-  public mutating func observation(in text: ArraySlice<UInt8>) throws(Failure) -> Observation? {
-    line += 1
-    return text.isEmpty ? nil : try observation(Self.parse(text, line))
-  }
-
-  private static func parse(_ text: ArraySlice<UInt8>, _ line: Int) throws(Failure) -> JSONValue {
-    let value: JSONValue
-    do throws(JSONValue.Malformed) {
-      value = try JSONValue(text)
-    } catch {
-      throw Failure(
-        line: line, reason: "bad JSON at byte \(error.offset + 1): expected \(error.expected)")
-    }
-    guard case .object = value else { throw Failure(line: line, reason: "no JSON object") }
-    return value
-  }
-
-  private func observation(_ value: JSONValue) throws(Failure) -> Observation? {
-    guard let name = value["event"]?.string else { throw missing("event") }
-    switch name {
-    case "arrival", "processed", "progress", "departure", "counts", "health", "log": break
-    default: return nil
-    }
-    guard let seconds = value["t"]?.number else { throw missing("t") }
-    let time = Self.time(seconds)
-    func count(_ key: String) -> Int { Int(clamping: value[key]?.integer ?? 0) }
-    switch name {
-    case "arrival":
-      return Observation(time: time, event: .arrival(try entry(value)))
-    case "processed":
-      guard let birth = value["birth"]?.number else { throw missing("birth") }
-      return Observation(
-        time: time,
-        event: .processed(EntryIdentity(id: try id(value), birth: Self.time(birth))))
-    case "health":
-      return Observation(
-        time: time,
-        event: .health(
-          QueueHealth(
-            senderIsRunning: value["running"]?.bool, freeSpace: value["free_space"]?.number ?? 1,
-            freeInodes: value["free_inodes"]?.number ?? 1)))
-    case "progress":
-      let done = value["done"]
-      return Observation(
-        time: time,
-        event: .progress(
-          .init(
-            id: try id(value), doneLocal: Int(clamping: done?["local"]?.integer ?? 0),
-            doneRemote: Int(clamping: done?["remote"]?.integer ?? 0),
-            isBouncing: value["bouncing"]?.bool ?? false,
-            failed: value["failed"]?.integer.map { Int(clamping: $0) })))
-    case "departure":
-      return Observation(time: time, event: .departure(id: try id(value)))
-    case "counts":
-      return Observation(
-        time: time,
-        event: .counts(
-          QueueCounts(messages: count("messages"), unprocessed: count("unprocessed"))))
-    default:
-      guard let text = value["line"]?.string else { throw missing("line") }
-      return Observation(time: time, event: .log(SendLogLine(text)))
-    }
-  }
-
-  private func entry(_ value: JSONValue) throws(Failure) -> Entry {
-    guard let birth = value["birth"]?.number else { throw missing("birth") }
-    guard let sender = value["sender"]?.string else { throw missing("sender") }
-    func recipients(_ key: String) -> [Recipient] {
-      (value[key]?.array ?? []).compactMap { $0.string.map { Recipient(address: Address($0)) } }
-    }
+  private func entry(_ fields: TraceLine, _ text: Span<UInt8>) throws(Failure) -> Entry {
+    let identity = try identity(fields)
+    guard let sender = fields.bytes(fields.sender, text) else { throw missing("sender") }
     var entry = Entry(
-      identity: EntryIdentity(id: try id(value), birth: Self.time(birth)),
-      size: value["size"]?.integer ?? 0, sender: Address(sender),
-      source: Self.source(value["source"]), isList: value["list"]?.bool ?? false,
-      subject: Array((value["subject"]?.string ?? "").utf8), local: recipients("local"),
-      remote: recipients("remote"), isUnprocessed: value["unprocessed"]?.bool ?? false)
+      identity: identity, size: fields.size ?? 0, sender: Address(sender), source: fields.source,
+      queuedBy: fields.queuedBy.map { Int(clamping: $0) }, isList: fields.isList,
+      subject: fields.bytes(fields.subject, text) ?? [], local: fields.local,
+      remote: fields.remote, isUnprocessed: fields.isUnprocessed)
     if entry.isUnprocessed {
       entry.unrouted = entry.recipients
       entry.local = []
@@ -155,27 +146,14 @@ public struct TraceReader: Sendable {
     return entry
   }
 
-  private static func source(_ value: JSONValue?) -> Source {
-    switch value?["via"]?.string {
-    case "network":
-      return .network(
-        client: value?["client"]?.string ?? "", helo: value?["helo"]?.string,
-        user: value?["user"]?.string)
-    case "uid": return .uid(UInt32(clamping: value?["uid"]?.integer ?? 0))
-    case "alias": return .alias
-    case "bounce":
-      guard let original = value?["original"], case .object = original else {
-        return .bounce(original: nil)
-      }
-      // The innermost message is never itself a bounce.
-      let inner = source(original)
-      return .bounce(
-        original: .init(
-          sender: Address(original["sender"]?.string ?? ""),
-          source: inner.isBounce ? .unknown : inner,
-          failedRecipients: Int(clamping: original["failed"]?.integer ?? 1)))
-    default: return .unknown
-    }
+  private func identity(_ fields: TraceLine) throws(Failure) -> EntryIdentity {
+    guard let birth = fields.birth else { throw missing("birth") }
+    return EntryIdentity(id: try id(fields), birth: Self.time(birth))
+  }
+
+  private func time(_ fields: TraceLine) throws(Failure) -> Timestamp {
+    guard let seconds = fields.t else { throw missing("t") }
+    return Self.time(seconds)
   }
 
   /// Traces give milliseconds; a double holds microseconds exactly, nanoseconds not.
@@ -184,8 +162,8 @@ public struct TraceReader: Sendable {
     return Timestamp(nanoseconds: Int64((seconds * 1e6).rounded()) * 1000)
   }
 
-  private func id(_ value: JSONValue) throws(Failure) -> UInt64 {
-    guard let id = value["id"]?.integer, id >= 0 else { throw missing("id") }
+  private func id(_ fields: TraceLine) throws(Failure) -> UInt64 {
+    guard let id = fields.id, id >= 0 else { throw missing("id") }
     return UInt64(clamping: id)
   }
 

@@ -24,6 +24,11 @@ extension Span<UInt8> {
     }
   }
 
+  /// Whether `range` holds `text` and nothing else.
+  public func isWord(_ text: StaticString, at range: Range<Int>) -> Bool {
+    range.count == text.utf8CodeUnitCount && has(text, at: range.lowerBound)
+  }
+
   /// Whether `text`, given in lower case, stands at `at`, ASCII case ignored.
   func hasIgnoringCase(_ text: StaticString, at: Int) -> Bool {
     guard at >= 0, count - at >= text.utf8CodeUnitCount else { return false }
