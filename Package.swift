@@ -49,7 +49,7 @@ let package = Package(
       "Watchdog",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Systemd",
+        "Replay", "Systemd",
       ]),
     .executableTarget(
       name: "qwarden",
@@ -87,7 +87,7 @@ let package = Package(
       of: "Watchdog",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Systemd", "QmailSimulator",
+        "Replay", "Systemd", "QmailSimulator",
       ]),
     .testTarget(
       name: "RealQmailTests",

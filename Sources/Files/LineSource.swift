@@ -14,6 +14,8 @@ public final class LineSource {
   public private(set) var line = 0
   /// Why the end came too early; nil while all is well. What was read before is good.
   public private(set) var damage: String?
+  /// The damage is that a gzip file's end is missing.
+  public private(set) var isCutOff = false
 
   private let file: gzFile
   private var buffer = [UInt8](repeating: 0, count: 1 << 17)
@@ -118,7 +120,9 @@ public final class LineSource {
     let text = gzerror(file, &code).map { String(cString: $0) } ?? ""
     switch code {
     case Z_OK, Z_STREAM_END: break
-    case Z_BUF_ERROR: damage = "the gzip file is cut off; what was before line \(line + 1) is read"
+    case Z_BUF_ERROR:
+      isCutOff = true
+      damage = "the gzip file is cut off; what was before line \(line + 1) is read"
     case Z_ERRNO: damage = "cannot read: \(String(cString: strerror(errno)))"
     default: damage = "the gzip file is damaged after line \(line) (\(text))"
     }

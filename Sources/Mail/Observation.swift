@@ -23,6 +23,8 @@ public struct Observation: Hashable, Sendable {
     case health(QueueHealth)
     /// A line of qmail-send's log.
     case log(SendLogLine)
+    /// qwarden itself, or an administrator by it, takes this message out: what becomes of it is no evidence.
+    case takenOut(EntryIdentity)
   }
 
   /// How far a message has come.

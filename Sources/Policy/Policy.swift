@@ -15,6 +15,7 @@ public struct Policy: Sendable, Hashable {
   public var detection = DetectorSettings()
   public var blocking = Blocking()
   public var quarantine = Quarantine()
+  public var history = History()
   public var protect = Protection()
 
   public init() {}
@@ -87,6 +88,14 @@ public struct Policy: Sendable, Hashable {
     /// Least free share of the state directory's filesystem, 0…1.
     public var minimumFreeSpace = 0.05
     public var minimumFreeInodes = 0.05
+    public init() {}
+  }
+
+  /// What the daemon saw, kept for `qwarden replay --history`.
+  public struct History: Sendable, Hashable {
+    public var keep = Duration.seconds(14 * 86_400)
+    /// Bytes on disk; 0: nothing is kept.
+    public var size: Int64 = 200_000_000
     public init() {}
   }
 

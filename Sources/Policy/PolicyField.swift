@@ -58,6 +58,8 @@ struct PolicyField {
       .duration("quarantine.keep", \.quarantine.keep, "1h", "3650d"),
       .share("quarantine.minimum-free-space", \.quarantine.minimumFreeSpace),
       .share("quarantine.minimum-free-inodes", \.quarantine.minimumFreeInodes),
+      .duration("history.keep", \.history.keep, "1h", "3650d"),
+      .size("history.size", \.history.size),
       .list(
         "protect.senders", \.protect.senders,
         "a sender such as alice@example.com, or @example.com for a whole domain", sender),
@@ -198,6 +200,29 @@ struct PolicyField {
         else { return nil }
         let share = isPercent ? value / 100 : value
         return share <= 1 ? share : nil
+      })
+  }
+
+  /// `200M`; 0 is none.
+  private static func size(_ name: String, _ target: WritableKeyPath<Policy, Int64>) -> PolicyField
+  {
+    let units: [(letter: Character, bytes: Int64)] = [
+      ("G", 1_000_000_000), ("M", 1_000_000),
+    ]
+    return scalar(
+      name, target, "a size from 1M to 1000G, such as 200M or 2G, or 0 for none",
+      write: { size in
+        let unit = units.first { size > 0 && size % $0.bytes == 0 }
+        return unit.map { "\(size / $0.bytes)\($0.letter)" } ?? "\(size)"
+      },
+      hint: { (digits($0.string) ?? 0) == 0 ? nil : "its unit is missing: M or G" },
+      read: { scalar in
+        if scalar.string == "0" { return 0 }
+        guard let unit = units.first(where: { $0.letter == scalar.string.last }),
+          let count = digits(String(scalar.string.dropLast())), count >= 1, count <= 1_000_000
+        else { return nil }
+        let size = Int64(count) * unit.bytes
+        return size <= 1_000_000_000_000 ? size : nil
       })
   }
 

@@ -61,6 +61,10 @@ public struct PolicySetting: Sendable, Hashable {
       "Below this free share of the state directory's disk nothing more is set aside.",
     "quarantine.minimum-free-inodes":
       "Below this free share of its inodes nothing more is set aside.",
+    "history.keep":
+      "How long what was seen is kept in STATE/history, for \"qwarden replay --history\".",
+    "history.size":
+      "How much disk it may take; the oldest goes first. 0 keeps nothing. A busy server with 150,000 messages a day needs about 10 MB a day.",
     "protect.senders": "Envelope senders that are never blocked and whose mail is never set aside.",
     "protect.clients": "Client addresses or ranges whose mail is never set aside.",
     "protect.users": "Users that clients authenticate as, whose mail is never set aside.",

@@ -38,11 +38,21 @@ public struct Replay: Sendable {
     detector = StormDetector(settings: policy.detection, localDomains: header.localDomains)
     context = PlanningContext(
       now: Timestamp(nanoseconds: .min),
-      control: ControlSnapshot(
-        me: Domain(header.host), locals: header.localDomains.union([Domain(header.host)])),
+      control: Self.control(header),
       dialect: policy.blocking.dialect.flatMap { BadmailfromDialect(rawValue: $0) } ?? .stock)
     protectsMail = policy.protect != Policy.Protection()
     countsShare = policy.quarantine.shareOfQueue < 1
+  }
+
+  /// The trace goes on with other names of this server.
+  public mutating func rename(_ header: TraceReader.Header) {
+    detector.localDomains = header.localDomains
+    context.control = Self.control(header)
+  }
+
+  private static func control(_ header: TraceReader.Header) -> ControlSnapshot {
+    let host = Domain(header.host)
+    return ControlSnapshot(me: host, locals: header.localDomains.union([host]))
   }
 
   /// The storms that go on now.
@@ -78,7 +88,7 @@ public struct Replay: Sendable {
         context.quarantinedGone[incident, default: 0] += 1
       }
     case .counts(let counts): context.queueMessages = counts.messages
-    case .processed, .progress, .health, .log: break
+    case .processed, .progress, .health, .log, .takenOut: break
     }
   }
 

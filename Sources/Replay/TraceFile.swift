@@ -9,6 +9,8 @@ public final class TraceFile {
     public var path: String
     public var line: Int
     public var reason: String
+    /// There is not even a first line.
+    var isEmpty = false
     public var description: String { "\(path):\(line): \(reason)" }
   }
 
@@ -16,6 +18,8 @@ public final class TraceFile {
   public let header: TraceReader.Header
   /// Why it ended too early; what was read before is good.
   public var damage: String? { source.damage }
+  /// The damage is that its end is missing.
+  public var isCutOff: Bool { source.isCutOff }
   private let source: LineSource
   private var reader: TraceReader
 
@@ -27,7 +31,7 @@ public final class TraceFile {
     guard let first = source.next({ $0.copied(0..<$0.count) }) else {
       throw Failure(
         path: source.path, line: 1,
-        reason: source.damage ?? "it is empty; 'qwarden record' writes traces")
+        reason: source.damage ?? "it is empty; 'qwarden record' writes traces", isEmpty: true)
     }
     do {
       reader = try TraceReader(firstLine: first)

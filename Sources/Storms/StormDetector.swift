@@ -88,6 +88,7 @@ public struct StormDetector: Sendable {
       backlog.take(counts, at: now)
     case .health(let health): stall.take(health, at: now)
     case .log(let line): read(line)
+    case .takenOut(let identity): disregard(identity)
     }
     findLingering()
     judge()
@@ -100,10 +101,15 @@ public struct StormDetector: Sendable {
   }
 
   /// Own action: this entry is being retired, so that its leaving the queue is no evidence of success.
-  public mutating func disregard(_ identity: EntryIdentity) {
-    guard let serial = mail.current(identity.id), mail[serial].identity == identity else { return }
+  /// - Returns: whether it is news.
+  @discardableResult
+  public mutating func disregard(_ identity: EntryIdentity) -> Bool {
+    guard let serial = mail.current(identity.id), mail[serial].identity == identity,
+      !mail[serial].isDisregarded
+    else { return false }
     mail[serial].isDisregarded = true
     release(serial, leaving: 0)
+    return true
   }
 
   /// The incident of the active storm this entry belongs to, for the first pass after a restart.

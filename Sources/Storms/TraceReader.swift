@@ -119,6 +119,9 @@ public struct TraceReader: Sendable {
     if isEvent("processed") {
       return try Observation(time: time(fields), event: .processed(identity(fields)))
     }
+    if isEvent("taken-out") {
+      return try Observation(time: time(fields), event: .takenOut(identity(fields)))
+    }
     if isEvent("health") {
       return try Observation(
         time: time(fields),

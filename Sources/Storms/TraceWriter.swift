@@ -3,8 +3,8 @@ import Mail
 /// Writes observations in the trace format, one line each (JSON Lines).
 ///
 /// Beyond the format's first version it adds keys and events that readers of that version pass over: `"unprocessed":true` on the
-/// arrival of an entry still in todo (its recipients are sorted into local and remote by the header's domains), the events
-/// `processed` and `health`, `failed` in `progress` and in an `original`.
+/// arrival of an entry still in todo (its recipients are sorted into local and remote by the header's domains) and `"qp"`, the events
+/// `processed`, `health` and `taken-out` (by qwarden itself), `failed` in `progress` and in an `original`.
 public struct TraceWriter: Sendable {
   private let header: TraceReader.Header
 
@@ -57,6 +57,10 @@ public struct TraceWriter: Sendable {
       if let running = health.senderIsRunning { line.add("running", running) }
       line.add("free_space", health.freeSpace)
       line.add("free_inodes", health.freeInodes)
+    case .takenOut(let identity):
+      open("taken-out")
+      line.add("id", identity.id)
+      line.add("birth", identity.birth.seconds)
     case .log(let logged):
       open("log")
       line.add("line", Self.text(logged))
@@ -85,6 +89,7 @@ public struct TraceWriter: Sendable {
     line.add("local", local.map { Text.decode($0.bytes) })
     line.add("remote", remote.map { Text.decode($0.bytes) })
     if entry.isUnprocessed { line.add("unprocessed", true) }
+    if let pid = entry.queuedBy { line.add("qp", pid) }
   }
 
   private static func source(_ source: Source) -> JSONLine {

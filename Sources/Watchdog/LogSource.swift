@@ -21,7 +21,8 @@ final class LogSource {
   }
 
   private let policy: Policy.Log
-  private let path: String
+  /// Where the place reached is kept; nil for one who reads from now on and remembers nothing.
+  private let path: String?
   private var way: Way?
   private var notes: [String] = []
   private var savedAt: Timestamp
@@ -35,11 +36,11 @@ final class LogSource {
   /// What a release put back, by ID: the process that queued it.
   private var released: [UInt64: Int] = [:]
 
-  /// - Parameter state: the state directory, where the place reached is kept.
-  init(_ policy: Policy.Log, state: String, at now: Timestamp) {
+  /// - Parameter state: the state directory, where the place reached is kept; nil: begin now and keep nothing.
+  init(_ policy: Policy.Log, state: String?, at now: Timestamp) {
     self.policy = policy
-    path = "\(state)/log-position"
-    saved = LogPosition.read(path)
+    path = state.map { "\($0)/log-position" }
+    saved = path.flatMap(LogPosition.read)
     savedAt = now
     open(at: now)
   }
@@ -117,7 +118,7 @@ final class LogSource {
     case .journal(let follower): position = follower.position
     case nil: position = nil
     }
-    guard let position, position != saved else { return }
+    guard let path, let position, position != saved else { return }
     try position.write(path)
     saved = position
   }

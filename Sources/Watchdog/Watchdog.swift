@@ -63,6 +63,7 @@ public actor Watchdog {
   /// When observations were last handed to it.
   var lastTaken = Timestamp(seconds: 3600)
   var log: LogSource
+  var history: TrafficHistory
   var logEvents: (any DispatchSourceRead)?
   var logIsDue = false
   var hasCaughtUp = false
@@ -122,6 +123,9 @@ public actor Watchdog {
     notes = layout.notes + control.notes
     started = WallClock.now()
     log = LogSource(policy.log, state: configuration.places.state, at: started)
+    history = TrafficHistory(
+      policy.history, state: configuration.places.state,
+      header: TraceReader.Header(control, started: started), at: started)
   }
 
   // MARK: Running
@@ -213,6 +217,7 @@ public actor Watchdog {
     logEvents?.cancel()
     let now = WallClock.now()
     saveLogPosition(at: now, isLast: true)
+    history.end()
     remember(detector.storms, at: now)
     tell(Event(.stopping, at: now, .info, reason, [JournalField(.reason, reason)]))
     try? report().write(state: configuration.places.state)
@@ -239,6 +244,8 @@ public actor Watchdog {
       responder.dialect = Responder.dialect(fresh, qmail: configuration.places.qmail)
       detector.settings = fresh.detection
       detector.localDomains = control.localDomains
+      history.policy = fresh.history
+      history.rename(TraceReader.Header(control, started: now))
       tell(
         Event(
           .policyReloaded, at: now, .notice, "\(path) is in force; mode \(fresh.mode.rawValue)",

@@ -37,6 +37,7 @@ extension Watchdog {
       saveLogPosition(at: now)
       work()
     }
+    for text in history.tend(at: now) { note(text, at: now) }
     publish()
     schedule()
   }
@@ -89,14 +90,16 @@ extension Watchdog {
     guard let last = observations.last else { return [] }
     // What a command takes out is copied in the ledger before its first mark, and so before the mark can be among these observations.
     for identity in try ledger.ordered(since: lastTaken - .seconds(60)) {
-      detector.disregard(identity)
+      disregard(identity, at: observations[0].time)
     }
     lastTaken = last.time
     let released = try ledger.releasePIDs(since: last.time - .seconds(86_400))
     var events: [StormEvent] = []
     for observation in observations {
       log.count(observation)
-      if !isReleased(observation, released) { events += detector.observe(observation) }
+      guard !isReleased(observation, released) else { continue }
+      history.add(observation)
+      events += detector.observe(observation)
     }
     return events
   }
@@ -112,8 +115,15 @@ extension Watchdog {
     return true
   }
 
+  /// What becomes of this message is our own doing, and no evidence.
+  func disregard(_ identity: EntryIdentity, at now: Timestamp) {
+    guard detector.disregard(identity) else { return }
+    history.add(Observation(time: now, event: .takenOut(identity)))
+  }
+
   func see(_ observation: Observation) {
     if case .health(let health) = observation.event { senderIsRunning = health.senderIsRunning }
+    history.add(observation)
     act(on: detector.observe(observation), at: observation.time)
   }
 
@@ -199,7 +209,7 @@ extension Watchdog {
     let now = WallClock.now()
     lastWork = seconds()
     progress = responder.quarantineTick(at: now)
-    for case .quarantined(let record) in progress.outcomes { detector.disregard(record.identity) }
+    for case .quarantined(let record) in progress.outcomes { disregard(record.identity, at: now) }
     tell(progress.outcomes, at: now)
     if progress.waiting == 0 {
       for (incident, count) in untold { tellOfQuarantine(count, of: incident, at: now) }

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Files
+import Policy
 import Response
 
 /// Where things are: the same three on every command.
@@ -16,6 +18,12 @@ struct Places: ParsableArguments {
   var policy = Places.usualPolicy
 
   static let usualPolicy = "/etc/qwarden/policy.yaml"
+
+  /// The policy named, or the installed one; where none is installed, what the shipped one says.
+  func readPolicy() throws -> Policy {
+    let isThere = (try? FileStatus.of(policy, following: true)) != nil
+    return isThere || policy != Self.usualPolicy ? try PolicyFile.load(policy) : Policy()
+  }
 
   var forHands: Responder.Places { Responder.Places(qmail: qmail, state: state) }
 }

@@ -24,7 +24,8 @@ struct Qwarden: ParsableCommand {
         name: "Quarantine",
         subcommands: [SetAside.self, Quarantined.self, Release.self, Delete.self]),
       CommandGroup(
-        name: "Trying it", subcommands: [CheckPolicy.self, ReplayTraces.self, Demo.self]),
+        name: "Trying it",
+        subcommands: [CheckPolicy.self, Record.self, ReplayTraces.self, Demo.self]),
     ])
 
   static func main() {

@@ -12,51 +12,96 @@ struct ReplayTraces: ParsableCommand {
     abstract: "Say what the daemon would have seen and done on recorded traces.",
     discussion: """
       Runs the daemon's own detector and planner over each trace in virtual time. A trace is JSON Lines, gzipped or not, as "qwarden \
-      record" writes it. Nothing is changed. In observe mode an action says that only the mode holds it; any other guard says so first.
+      record" writes it; --history takes what the daemon itself has kept. Nothing is changed. In observe mode an action says that only the \
+      mode holds it; any other guard says so first. With --compare, only what the two policies decide differently is printed.
       """)
 
   @Argument(
     help: ArgumentHelp("The traces, one after another; - is standard input.", valueName: "trace"),
     completion: .file())
-  var traces: [String]
+  var traces: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "Replay what the daemon saw in this time, such as 7d: whole hours from STATE/history.",
+      valueName: "duration"))
+  var history: String?
+  @Option(
+    help: ArgumentHelp(
+      "Another policy: print where its decisions differ from those of --policy.", valueName: "file"),
+    completion: .file())
+  var compare: String?
   @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
 
+  func validate() throws {
+    if traces.isEmpty == (history == nil) {
+      throw ValidationError("Name traces, or --history and how far back.")
+    }
+  }
+
   func run() throws {
-    let policy = try readPolicy()
+    let policy = try places.readPolicy()
+    let other = try compare.map { try PolicyFile.load($0) }
     var isWhole = true
-    for path in traces {
-      let trace = try TraceFile(path)
-      var replay = Replay(policy: policy, header: trace.header)
-      var report = ReplayReport(trace, policy)
-      var output = Output.Buffer()
-      while let observation = try trace.next() {
-        report.count(observation)
-        for event in replay.observe(observation) {
-          if format.json {
-            var line = event.json
-            if traces.count > 1 { line.add("trace", trace.path) }
-            output.line(line)
-          } else {
-            for line in report.lines(for: event) { output.line(line) }
-          }
-        }
+    for paths in try series() {
+      let series = TraceSeries(paths)
+      if let other {
+        try compareOver(series, policy, other)
+      } else {
+        try replay(series, policy)
       }
-      if !format.json { for line in report.sum(open: replay.storms) { output.line(line) } }
-      output.flush()
-      if let damage = trace.damage {
+      for damage in series.damage {
         isWhole = false
-        Output.complain("\(trace.path): \(damage)")
+        Output.complain(damage)
       }
     }
     if !isWhole { throw ExitCode(Exit.badData) }
   }
 
-  /// The policy named, or the installed one; where none is installed, what the shipped one says.
-  private func readPolicy() throws -> Policy {
-    let isThere = (try? FileStatus.of(places.policy, following: true)) != nil
-    return isThere || places.policy != Places.usualPolicy
-      ? try PolicyFile.load(places.policy) : Policy()
+  /// Each trace has a detector of its own; the history is one.
+  private func series() throws -> [[String]] {
+    guard let history else { return traces.map { [$0] } }
+    let length = try SelectionOptions.duration(history, "--history")
+    let folder = HistoryFolder(state: places.state)
+    let paths = try folder.paths(since: WallClock.now() - length)
+    if paths.isEmpty {
+      throw PlainFailure(
+        "\(folder.path): nothing of the last \(length.text) is kept; the daemon writes it, see 'history' in the policy",
+        Exit.nothingMatched)
+    }
+    return [paths]
+  }
+
+  private func replay(_ series: TraceSeries, _ policy: Policy) throws {
+    guard var replay = try series.header().map({ Replay(policy: policy, header: $0) }) else {
+      return
+    }
+    var report = ReplayReport(history.map { "the last \($0)" } ?? series.path, series.host, policy)
+    var output = Output.Buffer()
+    while let observation = try series.next({ replay.rename($0) }) {
+      report.count(observation)
+      for event in replay.observe(observation) {
+        if format.json {
+          var line = event.json
+          if traces.count > 1 { line.add("trace", series.path) }
+          output.line(line)
+        } else {
+          for line in report.lines(for: event) { output.line(line) }
+        }
+      }
+    }
+    if !format.json { for line in report.sum(open: replay.storms) { output.line(line) } }
+  }
+
+  private func compareOver(_ series: TraceSeries, _ policy: Policy, _ other: Policy) throws {
+    guard var comparison = try series.header().map({ Comparison(policy, other, header: $0) }) else {
+      return
+    }
+    while let observation = try series.next({ comparison.rename($0) }) {
+      comparison.observe(observation)
+    }
+    let report = ComparisonReport(comparison, places.policy, compare ?? "")
+    for line in format.json ? report.json.map(\.text) : report.lines { Output.line(line) }
   }
 }
 
@@ -98,9 +143,9 @@ struct ReplayReport {
     }
   }
 
-  init(_ trace: TraceFile, _ policy: Policy) {
-    path = trace.path
-    host = trace.header.host
+  init(_ path: String, _ host: String, _ policy: Policy) {
+    self.path = path
+    self.host = host
     self.policy = policy
   }
 

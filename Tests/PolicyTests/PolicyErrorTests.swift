@@ -65,7 +65,7 @@ struct PolicyErrorTests {
         "policy.yaml:26:38: expected an address or a range such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32, found '10.0.0.0/33'",
         "policy.yaml:27:14: expected a uid such as 33, found 'web'",
         "policy.yaml:27:19: expected a uid such as 33, found '-1'",
-        "policy.yaml:28:1: unknown key 'unrelated'; known here: mode, polling, log, detection, blocking, quarantine, protect",
+        "policy.yaml:28:1: unknown key 'unrelated'; known here: mode, polling, log, detection, blocking, quarantine, history, protect",
         "policy.yaml:29:1: the key 'grace' belongs under 'blocking'",
       ])
   }
@@ -126,6 +126,8 @@ struct PolicyErrorTests {
       ("? {a: b}\n: c\n", "1:3"), ("protect:\n  uids: [4294967296]\n", "2:10"),
       ("protect:\n  uids: [[1]]\n", "2:10"), ("protect:\n  users: [~]\n", "2:11"),
       ("detection:\n  times-normal: .inf\n", "2:17"),
+      ("history:\n  size: 200\n", "2:9"), ("history:\n  size: 0M\n", "2:9"),
+      ("history:\n  size: 1001G\n", "2:9"), ("history:\n  size: 2 G\n", "2:9"),
       ("detection:\n  times-normal: 99999999999999999999999\n", "2:17"),
       ("polling:\n  normal: 99999999999999999999s\n", "2:11"),
     ])
@@ -147,7 +149,7 @@ struct PolicyErrorTests {
           "policy.yaml:3:3: the key 'per-hour' stands twice in this section; keep one of them",
           "policy.yaml:4:15: expected a whole number from 0 to 10000, found 'x'",
           "policy.yaml:5:1: the key 'mode' stands twice in this section; keep one of them",
-          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, log, detection, blocking, quarantine, protect",
+          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, log, detection, blocking, quarantine, history, protect",
         ])
   }
 

@@ -8,7 +8,7 @@ import Storms
 import Testing
 
 /// The recorded traces that the detector's tests use too.
-private let samples = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+let samples = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
   .deletingLastPathComponent().appendingPathComponent("StormsTests/Samples").path
 
 private func replay(_ name: String, _ policy: Policy) throws -> [ReplayEvent] {
@@ -20,7 +20,7 @@ private func replay(_ name: String, _ policy: Policy) throws -> [ReplayEvent] {
   return events
 }
 
-private func enforcing(_ change: (inout Policy) -> Void = { _ in }) -> Policy {
+func enforcing(_ change: (inout Policy) -> Void = { _ in }) -> Policy {
   var policy = Policy()
   policy.mode = .enforce
   change(&policy)

@@ -108,6 +108,7 @@ enum CommandsPage {
     ("/etc/qwarden/policy.yaml", "What qwarden may do: qwarden-policy(5)."),
     ("/var/lib/qwarden/ledger.sqlite", "Incidents, blocks, what is in quarantine, what was done."),
     ("/var/lib/qwarden/quarantine", "Copies of the messages set aside, mode 0600."),
+    ("/var/lib/qwarden/history", "What the daemon saw, a trace an hour, for \"qwarden replay\"."),
     ("/var/lib/qwarden/status.json", "How the daemon stands, for \"qwarden status\"."),
     ("/var/qmail/queue", "The queue that is watched."),
     ("/var/qmail/control/badmailfrom", "Where blocks are written, in a section of their own."),
