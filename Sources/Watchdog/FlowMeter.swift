@@ -30,6 +30,7 @@ struct FlowMeter: Sendable {
   private(set) var isLogged = false
   private(set) var samples: [Sample] = []
   private var inferred = OutcomeTotals()
+  private var unseen = 0
   private let begin: Timestamp
 
   /// What happened before `begin` is not counted.
@@ -39,10 +40,9 @@ struct FlowMeter: Sendable {
   mutating func take(_ observation: Observation, isLogged: Bool) {
     self.isLogged = isLogged
     switch observation.event {
-    case .arrival(let entry) where !isLogged && entry.identity.birth >= begin: totals.arrived += 1
+    case .arrival(let entry) where entry.identity.birth >= begin: totals.arrived += 1
     case .log(let line) where observation.time >= begin:
       switch line {
-      case .info: totals.arrived += 1
       case .outcome(_, .success, _): totals.delivered += 1
       case .outcome(_, .failure, _): totals.failed += 1
       case .outcome(_, .deferral, _): totals.deferred += 1
@@ -52,8 +52,10 @@ struct FlowMeter: Sendable {
     }
   }
 
-  /// What the detector has seen finish by now.
-  mutating func take(_ outcomes: OutcomeTotals) {
+  /// What the detector has seen finish by now, and how many messages only the log has told of.
+  mutating func take(_ outcomes: OutcomeTotals, unseen: Int) {
+    totals.arrived += unseen - self.unseen
+    self.unseen = unseen
     if !isLogged {
       totals.delivered += outcomes.delivered - inferred.delivered
       totals.failed += outcomes.failed - inferred.failed

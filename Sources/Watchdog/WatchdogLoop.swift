@@ -101,7 +101,7 @@ extension Watchdog {
       flow.take(observation, isLogged: log.isFollowed)
       if !isReleased(observation, released) { events += detector.observe(observation) }
     }
-    flow.take(detector.outcomes)
+    flow.take(detector.outcomes, unseen: log.coverage?.logOnly ?? 0)
     return events
   }
 

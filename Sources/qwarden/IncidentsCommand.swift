@@ -99,7 +99,9 @@ extension IncidentDossier {
     }
     if !actions.isEmpty { lines.append("") }
     for action in actions {
-      lines.append("\(action.first.iso8601)  \(action.sentence)")
+      var short = action
+      short.why = why(action)
+      lines.append("\(action.first.iso8601)  \(short.sentence)")
       if let undo = undoing(action) { lines.append("    to undo it: \(undo)") }
     }
     return lines

@@ -150,7 +150,7 @@ struct TopFrame {
       var done: [String] = []
       if storm.blocks > 0 { done.append("blocked") }
       if storm.quarantined > 0 { done.append("\(storm.quarantined) set aside") }
-      if let held = storm.held { done.append("held: \(escape(held))") }
+      if done.isEmpty, let held = storm.held { done.append("held: \(escape(held))") }
       let share = Self.share(storm.failed, storm.delivered).map { ", \($0) failed" } ?? ""
       let began = Readable.age(report.time - storm.began)
       lines.append(

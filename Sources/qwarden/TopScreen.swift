@@ -82,7 +82,8 @@ final class TopScreen {
   func draw(_ lines: [String]) {
     var text = "\u{1B}[H"
     for (place, line) in lines.enumerated() {
-      text += line + "\u{1B}[K" + (place + 1 < lines.count ? "\r\n" : "")
+      // Cleared first: after a line as wide as the screen the last character would go.
+      text += "\u{1B}[2K" + line + (place + 1 < lines.count ? "\r\n" : "")
     }
     Output.write(Array((text + "\u{1B}[J").utf8), to: STDOUT_FILENO)
   }

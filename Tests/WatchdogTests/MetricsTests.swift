@@ -107,7 +107,9 @@ struct MetricsReader {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return false }
         let read = MetricsReader(text)
         return read["storms_total", ["kind": "relay-sender"]] == 1
-          && (read["actions_total", ["action": "quarantine", "outcome": "done"]] ?? 0) > 0
+          && ["block", "quarantine"].allSatisfy {
+            (read["actions_total", ["action": $0, "outcome": "done"]] ?? 0) > 0
+          }
       }
       #expect(isTold)
       let text = try String(contentsOfFile: path, encoding: .utf8)

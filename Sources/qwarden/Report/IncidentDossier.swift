@@ -1,3 +1,4 @@
+import Foundation
 import Ledger
 import Mail
 import Policy
@@ -34,13 +35,13 @@ struct IncidentDossier {
   /// What it was, in a few words.
   var title: String {
     switch storm.kind {
-    case .relaySender: "One sender floods other hosts"
-    case .relaySource: "One source floods other hosts under many senders"
-    case .localScript: "A local program floods other hosts"
-    case .backscatterIn: "Failure notices for mail we never sent"
-    case .bounceOut: "We bounce mail with forged senders"
-    case .surge: "Far more mail than usual"
-    case .stall: "The queue does not move"
+    case .relaySender: "A flood from one sender"
+    case .relaySource: "A flood from one source"
+    case .localScript: "A flood from a local program"
+    case .backscatterIn: "Backscatter to our users"
+    case .bounceOut: "Bounces to forged senders"
+    case .surge: "A surge of mail"
+    case .stall: "A queue at a standstill"
     }
   }
 
@@ -59,10 +60,10 @@ struct IncidentDossier {
       measures.append(Measure(name: name, value: value, threshold: threshold))
     }
     guard storm.kind != .stall else { return [] }
-    add("messages", String(evidence.messages), "a storm needs \(settings.messages) in \(window) …")
     add(
-      "recipients", String(evidence.recipients),
-      "… or \(settings.recipients); both are counted from its begin")
+      "messages", String(evidence.messages),
+      "a storm has \(settings.messages) in \(window), or \(settings.recipients) recipients")
+    add("recipients", String(evidence.recipients), "")
     if let share = failedShare {
       add(
         "failed for good",
@@ -95,6 +96,16 @@ struct IncidentDossier {
   var failedShare: Int? {
     let finished = storm.evidence.failed + storm.evidence.delivered
     return finished > 0 ? storm.evidence.failed * 100 / finished : nil
+  }
+
+  /// Why, in few words: of the sentence of a storm only its figures at that moment, for the rest stands at the top.
+  func why(_ action: ActionRecord) -> String {
+    guard let end = action.why.range(of: " since ", options: .backwards),
+      let floor = action.why.range(of: "; over the floor of ", options: .backwards),
+      end.lowerBound < floor.lowerBound,
+      let begin = action.why.range(of: ": ", range: action.why.startIndex..<end.lowerBound)
+    else { return action.why }
+    return String(action.why[begin.upperBound..<end.lowerBound])
   }
 
   /// What to type to take an action back; nil where nothing was done, or it is undone already.

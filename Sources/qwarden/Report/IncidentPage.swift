@@ -71,11 +71,9 @@ struct IncidentPage {
   }
 
   private var timeline: Markup {
-    let marks = dossier.actions.enumerated()
-      .filter { $0.element.outcome == .done && $0.element.action != "alert" }
-      .map {
-        Timeline.Mark(number: $0.offset + 1, time: $0.element.first, until: $0.element.last)
-      }
+    let marks = marked.enumerated().map {
+      Timeline.Mark(number: $0.offset + 1, time: $0.element.first, until: $0.element.last)
+    }
     guard
       let timeline = Timeline(
         dossier.points, began: storm.began, lastSeen: storm.lastSeen, marks: marks)
@@ -98,6 +96,11 @@ struct IncidentPage {
       </figure>
       </section>
       """
+  }
+
+  /// The actions that are in the picture.
+  private var marked: [ActionRecord] {
+    dossier.actions.filter { $0.outcome == .done && $0.action != "alert" }
   }
 
   private var whoAndEvidence: Markup {
@@ -147,14 +150,15 @@ struct IncidentPage {
     if dossier.actions.isEmpty {
       return "<section><h2>What was done</h2><p class=\"none\">Nothing.</p></section>"
     }
-    let rows = dossier.actions.enumerated().map { place, action -> Markup in
+    let rows = dossier.actions.map { action -> Markup in
+      let number: Markup = marked.firstIndex(of: action).map { "\($0 + 1)" } ?? ""
       let undo: Markup = dossier.undoing(action).map { "<code>\($0)</code>" } ?? ""
       let what: Markup =
         action.value.isEmpty
         ? "\(action.action)" : "\(action.action) <b>\(Text.decode(action.value))</b>"
       let times: Markup = action.times > 1 ? " <span class=\"times\">×\(action.times)</span>" : ""
       return """
-        <tr class="\(action.outcome.rawValue)"><td class="place">\(place + 1)</td><td>\(Self.clock(action.first))</td><td>\(what)\(times)</td><td><span class="outcome">\(action.outcome.rawValue)</span></td><td>\(action.why)</td><td>\(undo)</td></tr>
+        <tr class="\(action.outcome.rawValue)"><td class="place">\(number)</td><td>\(Self.clock(action.first))</td><td>\(what)\(times)</td><td><span class="outcome">\(action.outcome.rawValue)</span></td><td>\(dossier.why(action))</td><td>\(undo)</td></tr>
         """
     }
     let kept = QuarantineRecord.State.allCases.compactMap { state in
@@ -256,7 +260,7 @@ struct IncidentPage {
     .who{display:grid;grid-template-columns:1fr 1fr;gap:1.5rem}
     ul{margin:0;padding:0;list-style:none}
     .who li{padding:.25rem 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
-    .type{display:inline-block;min-width:6.5rem;color:var(--soft);font-size:.85rem}
+    .type{display:inline-block;min-width:7.5rem;color:var(--soft);font-size:.85rem}
     .none,.note,.times{color:var(--soft)}
     .none{margin:0}
     table{width:100%;border-collapse:collapse;font-size:.92rem}
@@ -267,15 +271,15 @@ struct IncidentPage {
     .figure{font-weight:600;font-variant-numeric:tabular-nums}
     .bar{display:block;width:12.5rem;max-width:100%;height:.75rem;margin-top:.3rem}
     .actions td{overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
-    .place{color:var(--soft)}
-    tr.done .place{color:var(--mark);font-weight:700}
+    .actions td:nth-child(2),.actions td:nth-child(4){white-space:nowrap}.actions td:nth-child(3){min-width:9.5rem}.actions td:nth-child(6){min-width:12rem}
+    .place{color:var(--mark);font-weight:700}
     .done .outcome{color:var(--delivered);font-weight:600}.failed .outcome{color:var(--failed);font-weight:600}.held .outcome{color:var(--soft);font-weight:600}
     code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;background:var(--code);border-radius:3px;padding:.1em .35em;overflow-wrap:anywhere}
     pre{margin:.45rem 0 0;background:var(--code);border-radius:.4rem;padding:.65rem .9rem;white-space:pre-wrap}
     pre code{background:none;padding:0}
     .advice li{padding:.1rem 0 .9rem}
     footer{margin-top:2.8rem;padding-top:1rem;padding-bottom:2.5rem;color:var(--soft);font-size:.82rem;border-top:1px solid var(--line)}
-    @media(max-width:40rem){.who{grid-template-columns:1fr}.actions thead{display:none}.actions tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--line)}.actions td{display:inline;border:0;padding:0 .6rem 0 0}}
+    @media(max-width:40rem){figure{overflow-x:auto}figure svg{min-width:40rem}.who{grid-template-columns:1fr}.actions thead{display:none}.actions tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--line)}.actions td{display:inline;border:0;padding:0 .6rem 0 0}}
     @media print{:root{--page:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--code:#f2f2f2;--waiting:#3569b2;--leaving:#b7cbe8;--failed:#c33a2c;--delivered:#8fb89a;--arrived:#000;--storm:#c33a2c14;--mark:#6d4bb0;--on:#fff}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:11pt}header{padding-top:0}section,tr,figure{break-inside:avoid}h2{break-after:avoid}@page{margin:1.6cm}}
     """
 }

@@ -31,15 +31,18 @@ struct Timeline {
     guard let first = points.first, let last = points.last, last.time > first.time else {
       return nil
     }
-    self.points = points
+    let lasted = max(0, lastSeen.seconds(since: began))
+    // Enough of the time before to see the difference, and the storm still the most of it.
+    let begin = max(first.time, Timestamp(seconds: began.seconds - min(60, max(10, lasted))))
+    let earlier = points.lastIndex { $0.time <= begin } ?? 0
+    self.begin = begin
+    self.points = Array(points[earlier...])
     self.began = began
     self.lastSeen = lastSeen
     self.marks = marks
-    begin = first.time
     // A storm ends only after a long silence: of that, as much as shows that it is one.
-    let lasted = max(0, lastSeen.seconds(since: began))
     let interesting = ([lastSeen] + marks.map(\.time)).max() ?? lastSeen
-    let tail = Timestamp(seconds: interesting.seconds + max(30, lasted / 5))
+    let tail = Timestamp(seconds: interesting.seconds + max(10, lasted / 5))
     end = max(min(tail, last.time), Timestamp(seconds: begin.seconds + 1))
   }
 
@@ -107,7 +110,7 @@ struct Timeline {
         """
     }
     return """
-      \(grid(axis, top, "of the storm, a second"))
+      \(grid(axis, top, "of the storm, a second: messages that arrived, recipients that finished"))
       \(bars)
       """
   }
