@@ -1,12 +1,13 @@
 # The front door. A new machine needs Swift and make; what else is missing is installed first.
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
+#   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test build man install uninstall format lint clean packages
+.PHONY: demo test model build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -18,7 +19,7 @@ MANUAL = .build/manual
 PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
 COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
 SHARE = $(DESTDIR)$(PREFIX)/share
-DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev pkg-config
+DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
 SOURCES = Sources Tests Package.swift
 
 demo: packages
@@ -26,6 +27,11 @@ demo: packages
 
 test: packages
 	$(SWIFT) test
+
+# DEEP=1 also kills both programs in one run.
+model:
+	@$(MAKE) packages DEBIAN_PACKAGES=spin
+	@Model/check
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
@@ -107,6 +113,6 @@ packages:
 	  echo "Installing$$missing"; \
 	  $$become apt-get update -q && \
 	  $$become env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
-	elif ! pkg-config --exists libsystemd sqlite3; then \
-	  echo 'make: install the development files of libsystemd and sqlite3, and pkg-config' >&2; exit 1; \
+	elif ! pkg-config --exists libsystemd sqlite3 zlib; then \
+	  echo 'make: install the development files of libsystemd, sqlite3 and zlib, and pkg-config' >&2; exit 1; \
 	fi

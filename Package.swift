@@ -29,9 +29,10 @@ let package = Package(
   targets: [
     .systemLibrary(
       name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CLinux"),
     room("Mail"),
-    room("Files", ["Mail", "CLinux"]),
+    room("Files", ["Mail", "CLinux", "CZlib"]),
     room("Selection", ["Mail"]),
     room("QmailQueue", ["Mail", "Files"]),
     room("QmailControl", ["Mail", "Files"]),
@@ -41,6 +42,7 @@ let package = Package(
     room(
       "Response",
       ["Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger"]),
+    room("Replay", ["Mail", "Files", "QmailControl", "Storms", "Policy", "Response"]),
     room("Systemd", ["CSystemd"]),
     room("QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     room(
@@ -53,7 +55,7 @@ let package = Package(
       name: "qwarden",
       dependencies: [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Selection", "Systemd", "QmailSimulator", "Watchdog",
+        "Selection", "Replay", "Systemd", "QmailSimulator", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -71,6 +73,7 @@ let package = Package(
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
         "QmailSimulator",
       ]),
+    tests(of: "Replay", ["Mail", "Files", "Storms", "Policy", "Response"]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
     tests(
       of: "qwarden",

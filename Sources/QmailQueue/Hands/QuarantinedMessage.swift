@@ -43,7 +43,7 @@ public struct QuarantinedMessage: Hashable, Sendable {
     case copied = 0x43
     /// `U` copied out of todo, while qmail-send was stopped; it is about to be taken out of the queue, or has been.
     case unprocessed = 0x55
-    /// `K` every recipient has been dealt with: no record of the queue is left to mark.
+    /// `K` every recipient has been dealt with: none is left to mark, and deliveries under way have been looked for.
     case marked = 0x4B
   }
 

@@ -40,8 +40,9 @@ import Testing
   private func recover(_ fixture: HandsFixture, _ store: QuarantineStore, _ identity: EntryIdentity)
     throws -> Recovery.Outcome
   {
-    try Recovery.finish(
-      identity, in: fixture.layout, store: store, look: try fixture.look(), boot: "boot")
+    let look = try fixture.look()
+    return try Recovery.finish(
+      identity, in: fixture.layout, store: store, look: look, boot: "boot", lookAgain: { look })
   }
 
   @Test(
