@@ -58,6 +58,11 @@ public struct Replay: Sendable {
   /// The storms that go on now.
   public var storms: [Storm] { detector.storms }
 
+  /// How somebody or a message stands now, and what would follow.
+  public func report(on subject: Subject) -> ExplanationReport {
+    ExplanationReport(detector.explanation(of: subject), policy: policy, context: context)
+  }
+
   /// Takes in one observation and says what follows.
   public mutating func observe(_ observation: Observation) -> [ReplayEvent] {
     context.now = max(context.now, observation.time)

@@ -44,7 +44,7 @@ extension StormDetector {
   }
 
   /// Everybody's mail waits, from many places: that is our line or our DNS, not this group.
-  private func isOutage(beside group: Group) -> Bool {
+  func isOutage(beside group: Group) -> Bool {
     let waiting = everybody.sum.lingering - group.window.sum.lingering
     let delivered = everybody.sum.delivered - group.window.sum.delivered
     return waiting >= 10 && badSources.distinct >= 6 && delivered * 2 < waiting
@@ -202,7 +202,7 @@ extension StormDetector {
     return found
   }
 
-  private func kind(_ offenders: [Offender]) -> StormKind {
+  func kind(_ offenders: [Offender]) -> StormKind {
     var kind = StormKind.relaySource
     for offender in offenders {
       if case .uid = offender { return .localScript }

@@ -4,9 +4,9 @@
 /// cumulative sum does).
 struct SequentialTest: Sendable, Hashable {
   private(set) var ratio = 0.0
-  private let perFailure: Double
+  let perFailure: Double
   private let perSuccess: Double
-  private let bound: Double
+  let bound: Double
   private static let floor = -3.0
   private static let missProbability = 0.05
 

@@ -7,6 +7,8 @@ import Glibc
 public enum Question: Codable, Sendable, Hashable {
   /// How things stand, with at most so many senders and sources: one ``TopReport``.
   case top(rows: Int)
+  /// How somebody or a message stands (``Subject``): the lines of an ``ExplanationReport``, or one JSON object.
+  case explain(String, asJSON: Bool)
 }
 
 /// Asks the daemon of a state directory over its socket.

@@ -3,6 +3,8 @@ import Foundation
 import Ledger
 import Mail
 import Policy
+import QmailQueue
+import Replay
 import Response
 import Storms
 
@@ -27,7 +29,20 @@ extension Watchdog {
   func answer(_ question: Question) -> [[UInt8]] {
     switch question {
     case .top(let rows): [json(topReport(rows: min(max(0, rows), TopReport.mostRows)))]
+    case .explain(let whom, let asJSON):
+      Subject(whom).map { explain($0, asJSON: asJSON) } ?? []
     }
+  }
+
+  private func explain(_ subject: Subject, asJSON: Bool) -> [[UInt8]] {
+    let now = WallClock.now()
+    let context =
+      (try? responder.context(
+        at: now, storms: detector.storms, queueMessages: watcher.counts.messages))
+      ?? PlanningContext(now: now, control: responder.control, dialect: responder.dialect)
+    let report = ExplanationReport(
+      detector.explanation(of: subject), policy: policy, context: context)
+    return asJSON ? [report.json.closed] : report.lines.map { Array($0.utf8) }
   }
 
   private func json(_ answer: some Encodable) -> [UInt8] {

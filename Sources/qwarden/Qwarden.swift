@@ -26,7 +26,7 @@ struct Qwarden: ParsableCommand {
         subcommands: [SetAside.self, Quarantined.self, Release.self, Delete.self]),
       CommandGroup(
         name: "Trying it",
-        subcommands: [CheckPolicy.self, Record.self, ReplayTraces.self, Demo.self]),
+        subcommands: [CheckPolicy.self, Record.self, ReplayTraces.self, Explain.self, Demo.self]),
     ])
 
   static func main() {

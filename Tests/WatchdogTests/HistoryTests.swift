@@ -199,6 +199,11 @@ import Testing
       let watchdog = try watched.watchdog(policy)
       watchdog.start {}
       #expect(await watched.wait(60) { !watched.witness.events(.quarantineHeld).isEmpty })
+      let lines = try Daemon(state: watched.state).lines(.explain("alice@mx.test", asJSON: false))
+      let told = lines.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n")
+      #expect(told.hasPrefix("sender alice@mx.test, as of "))
+      #expect(told.contains("relay-sender: One sender floods other hosts"), "\(told)")
+      #expect(told.contains("held by observe-mode"))
       isEnough.withLock { $0 = true }
       #expect(await watched.wait(40) { isEnough.withLock { !$0 } })
       await watchdog.stop()
