@@ -82,6 +82,13 @@ let package = Package(
         "Policy", "Ledger", "Response", "Systemd", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+    .testTarget(
+      name: "HostileTests",
+      dependencies: [
+        "Mail", "Files", "Selection", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
+        "Response", "Systemd", "Watchdog", "QmailSimulator",
+      ],
+      swiftSettings: strict),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
       of: "Watchdog",
