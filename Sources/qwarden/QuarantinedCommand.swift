@@ -95,7 +95,7 @@ struct Quarantined: ParsableCommand {
           output.line(line)
         } else {
           let text = EntryText(now: meant.now, style: color.style)
-          output.append(text.block(try meant.copies.entry(record, []), header).utf8)
+          output.append(text.block(try meant.copies.entry(record, .recipients), header).utf8)
         }
       } else if !count {
         if found == 1, !format.json { output.line(Self.heading) }
