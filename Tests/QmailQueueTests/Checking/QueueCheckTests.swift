@@ -214,6 +214,7 @@ private final class CheckedQueue {
     try queue.plant("bounce/77", Array("<x@y>:\nno\n\n".utf8), mode: 0o600)
     try queue.plant("intd/78", mode: 0o644)
     try queue.plant("mess/0/10", mode: 0o644, age: 140_000)
+    try queue.plant("info/0/10", mode: 0o600)
     unlink(queue.full("lock/trigger"))
     try queue.plant("lock/tcpto", [1, 2], mode: 0o644)
     let findings = try queue.findings
