@@ -91,9 +91,7 @@ extension IncidentDossier {
         measure.name,
         measure.threshold.isEmpty ? measure.value : "\(measure.value)  (\(measure.threshold))")
     }
-    for state in QuarantineRecord.State.allCases {
-      if let count = kept[state], count > 0 { add("quarantine", "\(count) \(state.rawValue)") }
-    }
+    for text in quarantine { add("quarantine", text) }
     for advice in Advice.against(storm) {
       add("advice", "\(advice.sentence)\(advice.line.map { " [\($0)]" } ?? "")")
     }
