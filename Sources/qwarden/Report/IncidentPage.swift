@@ -6,6 +6,8 @@ import Storms
 /// An incident as one HTML file: no script, nothing loaded from elsewhere; light or dark as the reader likes it, and it prints.
 struct IncidentPage {
   let dossier: IncidentDossier
+  /// The server; empty when not known.
+  let host: String
   let version: String
   /// When it is written.
   let now: Timestamp
@@ -13,7 +15,7 @@ struct IncidentPage {
   private var storm: Storm { dossier.storm }
 
   var html: String {
-    let title = "Incident \(storm.incident): \(dossier.title)"
+    let title = "Incident \(storm.incident)\(host.isEmpty ? "" : " on \(host)"): \(dossier.title)"
     let page: Markup = """
       <!DOCTYPE html>
       <html lang="en">
@@ -60,7 +62,7 @@ struct IncidentPage {
       ? "<span class=\"chip going\">goes on</span>" : "<span class=\"chip\">over</span>"
     return """
       <header>
-      <p class="chips"><span class="number">Incident \(storm.incident)</span><span class="chip kind">\(storm.kind.rawValue)</span>\(state)</p>
+      <p class="chips"><span class="number">Incident \(storm.incident)\(host.isEmpty ? "" : " on \(host)")</span><span class="chip kind">\(storm.kind.rawValue)</span>\(state)</p>
       <h1>\(dossier.title)</h1>
       <p class="lead">\(told: storm.reason).</p>
       <dl class="facts">
