@@ -1,12 +1,13 @@
 # The front door. A new machine needs Swift and make; what else is missing is installed first.
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
+#   make evaluate  what detection is worth: every scenario of the corpus, a table and totals (TRACES=dir: recorded ones)
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test build man install uninstall format lint clean packages
+.PHONY: demo test evaluate build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -26,6 +27,9 @@ demo: packages
 
 test: packages
 	$(SWIFT) test
+
+evaluate: packages
+	$(SWIFT) run -c release evaluate $(TRACES)
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)

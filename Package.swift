@@ -43,6 +43,7 @@ let package = Package(
       ["Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger"]),
     room("Systemd", ["CSystemd"]),
     room("QmailSimulator", ["Mail", "Files", "QmailQueue"]),
+    room("Corpus", ["Mail", "Storms", "Policy", "QmailControl", "Response", "QmailSimulator"]),
     room(
       "Watchdog",
       [
@@ -57,9 +58,12 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
+    .executableTarget(
+      name: "evaluate", dependencies: ["Corpus", "Mail", "Storms"], swiftSettings: strict),
     tests(of: "Mail"),
     tests(of: "Files"),
     tests(of: "Selection", ["Mail"]),
+    tests(of: "Corpus", ["Mail"]),
     tests(of: "QmailQueue", ["QmailSimulator", "Files", "Mail"]),
     tests(of: "QmailControl", ["Files", "Mail"]),
     tests(of: "Storms", ["Mail"]),
