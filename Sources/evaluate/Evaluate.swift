@@ -5,7 +5,7 @@ import Storms
 
 /// `make evaluate`: the corpus, or a directory of traces, through detector and planner; a table and its totals.
 ///
-///     evaluate [--quick] [--only TEXT] [--write DIR] [TRACES]
+///     evaluate [--quick] [--only TEXT] [--events] [--write DIR] [TRACES]
 @main
 struct Evaluate {
   static func main() {
@@ -29,7 +29,8 @@ struct Evaluate {
     let only = take("--only")
     let target = take("--write")
     let isQuick = rest.contains("--quick")
-    rest.removeAll { $0 == "--quick" }
+    let showsEvents = rest.contains("--events")
+    rest.removeAll { $0 == "--quick" || $0 == "--events" }
     var table = EvaluationTable()
     if let directory = rest.first {
       for name in try traces(directory) {
@@ -48,6 +49,12 @@ struct Evaluate {
       }
     }
     if target != nil { return }
+    if showsEvents {
+      for row in table.rows {
+        print(row.name)
+        for event in row.events { print("  \(event)") }
+      }
+    }
     for line in table.lines() { print(line) }
     print("")
     for line in table.totals { print(line) }

@@ -5,9 +5,13 @@ import Testing
 @Suite("The corpus")
 struct EvaluationTests {
   @Test("what is promised of detection holds on the quick half of the corpus")
-  func totals() {
+  func totals() async {
     var table = EvaluationTable()
-    for scenario in Catalog.quick { table.add(Evaluation(scenario)) }
+    for scenario in Catalog.quick {
+      table.add(Evaluation(scenario))
+      // Others are tested beside this, some of them against the clock.
+      await Task.yield()
+    }
     let troubled = table.lines(onlyTroubled: true).joined(separator: "\n")
     #expect(table.storms >= 60)
     #expect(table.fastStormsFound * 100 >= table.fastStorms * 85, "\(troubled)")

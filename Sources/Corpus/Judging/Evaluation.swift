@@ -41,6 +41,8 @@ public struct Evaluation: Sendable {
     var hasEnded = false
   }
   private var told: [Told] = []
+  /// What was told and when, a line each.
+  public private(set) var events: [String] = []
   private var detector: StormDetector
   private var policy = Policy()
   private var context: PlanningContext
@@ -136,9 +138,11 @@ public struct Evaluation: Sendable {
   private mutating func act(on event: StormEvent) {
     switch event {
     case .began(let storm):
+      note("began", storm)
       context.storms[storm.incident] = storm
       told.append(Told(incident: storm.incident, at: context.now, storm: storm))
     case .changed(let storm):
+      note("changed", storm)
       context.storms[storm.incident] = storm
       guard let place = told.lastIndex(where: { $0.incident == storm.incident }) else { break }
       // A surge that turns into a storm begins as one now.
@@ -146,6 +150,7 @@ public struct Evaluation: Sendable {
       told[place].storm = storm
       told[place].alerts += 1
     case .ended(let storm):
+      note("ended", storm)
       context.storms[storm.incident] = nil
       if let place = told.lastIndex(where: { $0.incident == storm.incident }) {
         if told[place].hasEnded { told[place].alerts += 1 }
@@ -156,6 +161,11 @@ public struct Evaluation: Sendable {
     var entry: Entry?
     if case .joined(_, let identity) = event { entry = entries[identity.id]?.entry }
     perform(ResponsePlanner.plan(event, policy: policy, context: context, entry: entry))
+  }
+
+  private mutating func note(_ what: String, _ storm: Storm) {
+    events.append(
+      "\(context.now.iso8601) \(what) \(storm.incident) \(storm.kind.rawValue): \(storm.reason)")
   }
 
   private mutating func perform(_ planned: [PlannedAction]) {

@@ -188,7 +188,7 @@ struct Flood: Sendable {
     case .joeJob(let user, _):
       storm.victims = [Text.decode(user.address.bytes), "mx.test"]
     case .bounceOut(let clients, let sender):
-      if clients <= 3 {
+      if clients <= 16 {
         for n in 0..<clients { add("client", "198.19.50.\(n + 1)") }
       }
       if let sender {

@@ -35,6 +35,8 @@ public struct MadeMessage: Sendable {
   public var senderFate = Fate.accept
   /// The storm of the scenario that it belongs to; nil: innocent.
   public var storm: Int?
+  /// In the place of a storm's number: the drizzle that every server knows, nobody's storm and no innocent's mail either.
+  static let drizzle = -1
 
   public init(
     _ sender: Address, _ source: Source, to recipients: [Recipient], subject: String = "hello",

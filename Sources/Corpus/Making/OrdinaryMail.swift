@@ -85,6 +85,7 @@ struct OrdinaryMail: Sendable {
         Town.stranger(&dice), .network(client: Town.host(&dice, of: 20_000), helo: "x", user: nil),
         to: [.init(Town.local("nosuch\(n)"), .reject)], subject: "offer \(dice.below(1000))")
       message.senderFate = Town.fate(&dice, rejected: 0.4, deferred: 0.2)
+      message.storm = MadeMessage.drizzle
       return message
     }
   }
@@ -95,12 +96,14 @@ struct OrdinaryMail: Sendable {
     return stream(6, 0.012) { dice, n, _ in
       let isStray = dice.chance() < 0.2
       let number = Int(Double(town.users.count) * dice.chance() * dice.chance())
-      return MadeMessage(
+      var message = MadeMessage(
         .null, .network(client: Town.host(&dice), helo: "mx.far.example", user: nil),
         to: [
           isStray
             ? .init(Town.local("nosuch\(n)"), .reject) : .init(town.users[number].address)
         ], subject: "Undelivered Mail Returned to Sender")
+      if isStray { message.storm = MadeMessage.drizzle }
+      return message
     }
   }
 
