@@ -2,12 +2,13 @@
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
 #   make evaluate  what detection is worth: every scenario of the corpus, a table and totals (TRACES=dir: recorded ones)
+#   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test evaluate build man install uninstall format lint clean packages
+.PHONY: demo test evaluate model build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -19,7 +20,7 @@ MANUAL = .build/manual
 PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
 COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
 SHARE = $(DESTDIR)$(PREFIX)/share
-DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev pkg-config
+DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
 SOURCES = Sources Tests Package.swift
 
 demo: packages
@@ -30,6 +31,11 @@ test: packages
 
 evaluate: packages
 	$(SWIFT) run -c release evaluate $(TRACES)
+
+# DEEP=1 also kills both programs in one run.
+model:
+	@$(MAKE) packages DEBIAN_PACKAGES=spin
+	@Model/check
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
@@ -111,6 +117,6 @@ packages:
 	  echo "Installing$$missing"; \
 	  $$become apt-get update -q && \
 	  $$become env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
-	elif ! pkg-config --exists libsystemd sqlite3; then \
-	  echo 'make: install the development files of libsystemd and sqlite3, and pkg-config' >&2; exit 1; \
+	elif ! pkg-config --exists libsystemd sqlite3 zlib; then \
+	  echo 'make: install the development files of libsystemd, sqlite3 and zlib, and pkg-config' >&2; exit 1; \
 	fi

@@ -29,9 +29,10 @@ let package = Package(
   targets: [
     .systemLibrary(
       name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CLinux"),
     room("Mail"),
-    room("Files", ["Mail", "CLinux"]),
+    room("Files", ["Mail", "CLinux", "CZlib"]),
     room("Selection", ["Mail"]),
     room("QmailQueue", ["Mail", "Files"]),
     room("QmailControl", ["Mail", "Files"]),
@@ -41,6 +42,7 @@ let package = Package(
     room(
       "Response",
       ["Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger"]),
+    room("Replay", ["Mail", "Files", "QmailControl", "Storms", "Policy", "Response"]),
     room("Systemd", ["CSystemd"]),
     room("QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     room("Corpus", ["Mail", "Storms", "Policy", "QmailControl", "Response", "QmailSimulator"]),
@@ -54,7 +56,7 @@ let package = Package(
       name: "qwarden",
       dependencies: [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Selection", "Systemd", "QmailSimulator", "Watchdog",
+        "Selection", "Replay", "Systemd", "QmailSimulator", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -75,12 +77,13 @@ let package = Package(
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
         "QmailSimulator",
       ]),
+    tests(of: "Replay", ["Mail", "Files", "Storms", "Policy", "Response"]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
     tests(
       of: "qwarden",
       [
-        "Mail", "Files", "QmailQueue", "QmailControl", "QmailSimulator", "Selection", "Policy",
-        "Ledger", "Response", "Systemd",
+        "Mail", "Files", "QmailQueue", "QmailControl", "QmailSimulator", "Selection", "Storms",
+        "Policy", "Ledger", "Response", "Systemd", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),

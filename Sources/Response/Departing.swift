@@ -35,6 +35,14 @@ extension Responder {
         fail("watch", value, .refusal(error), incident: record.incident, &outcomes)
       }
     }
+    try noteGone(gone, store, now, &outcomes)
+  }
+
+  /// These entries have left the queue.
+  func noteGone(
+    _ gone: [QuarantineRecord], _ store: QuarantineStore, _ now: Timestamp,
+    _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
     if gone.isEmpty { return }
     try attempt { try ledger.recordGone(gone, at: now) }
     try step(.goneRecorded)
@@ -52,7 +60,7 @@ extension Responder {
     throws(RetirementRefusal)
   {
     guard let look = try? settledLook() else { return }
-    _ = try Recovery.finish(record.identity, in: layout, store: store, look: look)
+    _ = try recover(record.identity, store, look)
   }
 
   /// Deletes copies whose time has run out, at most 256 a call; once a day also forgets what ended over a year ago.

@@ -48,6 +48,8 @@ public struct StormDetector: Sendable {
   var badSenders: Spread
   /// Until then deferrals say nothing, since everybody's mail waited.
   var outageEnds = Timestamp(nanoseconds: .min)
+  /// Who sends most: told, never judged by.
+  var ranks: RankingTable
   /// The newest birth of a message that has finished on each channel, and when anything finished there.
   var finished: [Channel: (birth: Timestamp, seen: Timestamp)] = [:]
   var suspects: [Offender] = []
@@ -77,6 +79,7 @@ public struct StormDetector: Sendable {
       storm.isCertain = storm.evidence.isEnough(for: storm.kind)
       return Episode(storm, settings: settings, lastBusy: nil)
     }
+    ranks = RankingTable(settings.window)
   }
 
   /// The storms that go on now, oldest first, with their figures as they stand.
@@ -162,6 +165,7 @@ extension StormDetector {
     message.deliveredByQueue = message.done
     let serial = mail.insert(message)
     mail.setCurrent(id, serial)
+    ranks.arrived(facts, at: entry.identity.birth, now: now)
     welcome(serial, entry)
     if entry.isBouncing { fail(serial, atLeast: 1) }
   }
@@ -178,6 +182,7 @@ extension StormDetector {
   private mutating func meet(_ serial: Int, _ entry: Entry, _ facts: MailFacts) {
     let known = mail[serial]
     if let uid = known.loggedUID { log.learn(facts, logged: uid) }
+    ranks.met(known, facts, at: now)
     mail[serial].identity = entry.identity
     mail[serial].facts = facts
     mail[serial].isSeen = true
@@ -558,6 +563,7 @@ extension StormDetector {
   private mutating func credit(
     _ facts: MailFacts, keys: [Offender], incident: Int?, _ tally: Tally
   ) {
+    ranks.add(tally, facts, at: now)
     if let incident {
       guard let place = episodes.firstIndex(where: { $0.storm.incident == incident }) else {
         return

@@ -14,7 +14,8 @@ struct Qwarden: ParsableCommand {
     version: version,
     subcommands: [SimulatedQmailQueue.self, Manual.self],
     groupedSubcommands: [
-      CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
+      CommandGroup(
+        name: "Watching", subcommands: [Run.self, Status.self, Top.self, Incidents.self]),
       CommandGroup(
         name: "The queue",
         subcommands: [Stat.self, List.self, Show.self, Retry.self, CheckQueue.self]),
@@ -23,7 +24,8 @@ struct Qwarden: ParsableCommand {
       CommandGroup(
         name: "Quarantine",
         subcommands: [SetAside.self, Quarantined.self, Release.self, Delete.self]),
-      CommandGroup(name: "Trying it", subcommands: [CheckPolicy.self, Demo.self]),
+      CommandGroup(
+        name: "Trying it", subcommands: [CheckPolicy.self, ReplayTraces.self, Demo.self]),
     ])
 
   static func main() {

@@ -41,7 +41,9 @@ public struct QuarantinedMessage: Hashable, Sendable {
   public enum Phase: UInt8, Sendable, Hashable {
     /// `C` copied; marking may have begun.
     case copied = 0x43
-    /// `K` every recipient has been dealt with: no record of the queue is left to mark.
+    /// `U` copied out of todo, while qmail-send was stopped; it is about to be taken out of the queue, or has been.
+    case unprocessed = 0x55
+    /// `K` every recipient has been dealt with: none is left to mark, and deliveries under way have been looked for.
     case marked = 0x4B
   }
 
