@@ -1,6 +1,7 @@
 # The front door. A new machine needs Swift and make; what else is missing is installed first.
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
+#   make evaluate  what detection is worth: every scenario of the corpus, a table and totals (TRACES=dir: recorded ones)
 #   make fuzz      a million mutated inputs to each parser, or SECONDS=60 each
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
@@ -8,7 +9,7 @@
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test model fuzz build man install uninstall format lint clean packages
+.PHONY: demo test evaluate model fuzz build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -28,6 +29,9 @@ demo: packages
 
 test: packages
 	$(SWIFT) test
+
+evaluate: packages
+	$(SWIFT) run -c release evaluate $(TRACES)
 
 # DEEP=1 also kills both programs in one run.
 model:

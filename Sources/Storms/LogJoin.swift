@@ -38,6 +38,7 @@ struct LogJoin: Sendable {
 // What the log tells.
 extension StormDetector {
   mutating func read(_ line: SendLogLine) {
+    seesAll = true
     switch line {
     case .info(let id, _, let sender, let pid, let uid): begin(id, sender, pid, uid)
     case .starting(let number, let id, let channel, let recipient):
@@ -115,7 +116,7 @@ extension StormDetector {
     let message = mail[serial]
     guard message.facts.traffic == .unclear else { return }
     if channel == .remote {
-      correspondence.sent(by: message.facts.sender, recipients: 1)
+      correspondence.sent(by: message.facts.sender, recipients: 1, at: now)
       if let incident = home(serial) {
         join(serial, incident)
       } else {
@@ -127,8 +128,8 @@ extension StormDetector {
         sender.isBounceSender || sender.isDaemonLike && !localDomains.contains(sender.domain)
       mail[serial].facts.traffic = isNotice ? .notice : .inbound
       guard isNotice else { return }
-      mail[serial].isUnsolicited = !correspondence.isAwaiting(recipient)
-      if !mail[serial].isUnsolicited { correspondence.noticed(to: recipient) }
+      mail[serial].isUnsolicited = !correspondence.isAwaiting(recipient, at: now)
+      if !mail[serial].isUnsolicited { correspondence.noticed(to: recipient, at: now) }
       noteVictims([recipient], isUnsolicited: mail[serial].isUnsolicited)
       if let incident = home(serial) {
         join(serial, incident)

@@ -29,6 +29,8 @@ struct MailFacts: Sendable {
   /// Of our own bounces: the message they tell about.
   var origin: Source.Origin?
   var isListMarked: Bool
+  /// The account was used from elsewhere so far.
+  var isStrange = false
   var localCount: Int
   var remoteCount: Int
   /// Different domains of the remote recipients, at most 64.
