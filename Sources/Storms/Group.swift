@@ -108,9 +108,10 @@ struct Group: Sendable {
       if isStrange { return .suspicion }
       if isRotating, !isRefusal { return .suspicion }
       // Refused here and deferred there, over many domains: an old address list only fails, a provider's outage only defers.
-      if !isOutage, isSpread, failed >= 8, lingering >= 8,
-        Share(lingering, of: all).isOver(0.08, deviations: 2),
-        failed * 100 >= finished * 15, Share(bad, of: all).isOver(0.25, deviations: 2)
+      if !isOutage, isSpread, failed >= 8, stuck >= 8, finished + stuck >= Int(sum.recipients) / 2,
+        Share(stuck, of: finished + stuck).isOver(0.08, deviations: 2),
+        failed * 100 >= finished * 15,
+        Share(failed + stuck, of: finished + stuck).isOver(0.25, deviations: 2)
       {
         return .suspicion
       }

@@ -56,10 +56,11 @@ extension StormDetector {
   /// from then is tried again for minutes after it is over.
   mutating func lookForOutage() {
     lately.advance(to: now)
-    let waiting = lately.sum.lingering
-    guard waiting >= 10, lately.sum.delivered * 2 < waiting, badSources.distinct >= 6,
-      badSources.topShare <= 0.5, badSenders.topShare <= 0.5
-    else { return }
+    // A flood has one sender, or comes from one place.
+    let bad = min(badSources.distinct, badSenders.distinct)
+    guard bad >= 4 else { return }
+    let good = min(goodSources.distinct, goodSenders.distinct)
+    guard good * 2 <= bad, lately.sum.delivered * 2 < lately.sum.lingering else { return }
     outageEnds = now + settings.window + settings.window
   }
 
@@ -127,6 +128,10 @@ extension StormDetector {
     }
     var episode = Episode(storm, settings: settings, lastBusy: now)
     episode.sparesUsual = sparesUsual
+    if !sparesUsual { episode.membership.subject = distinctSubject(burst) }
+    if let subject = episode.membership.subject {
+      burst.removeAll { mail[$0].isSeen && mail[$0].facts.subject != subject }
+    }
     if sparesUsual || group.isRotating { episode.suspicion = .looks }
     gather(burst, into: &episode)
     // What bounces told without saying of which message.
@@ -149,6 +154,19 @@ extension StormDetector {
       joinIfReady(serial)
     }
     return true
+  }
+
+  /// The subject that the storm's mail has and other mail of the same source, lately, has not.
+  private func distinctSubject(_ burst: [Int]) -> UInt64? {
+    var counts: [UInt64: Int] = [:]
+    for serial in burst where mail[serial].isSeen {
+      counts[mail[serial].facts.subject, default: 0] += 1
+    }
+    let seen = counts.values.reduce(0, +)
+    guard seen >= 8, let top = counts.max(by: { $0.value < $1.value }), top.key != 0,
+      top.value * 10 >= seen * 8
+    else { return nil }
+    return top.key
   }
 
   /// The burst of those messages that these offenders explain.
@@ -176,7 +194,7 @@ extension StormDetector {
     var (failed, waiting, delivered) = (0, 0, 0)
     for serial in burst {
       failed += mail[serial].failed
-      waiting += mail[serial].lingering
+      waiting += mail[serial].stuck
       delivered += mail[serial].delivered
     }
     let bad = failed + waiting
@@ -248,6 +266,7 @@ extension StormDetector {
     episodes[place].storm.offenders = common
     let before = episodes[place].storm.kind
     episodes[place].storm.kind = kind(common)
+    // Under other subjects too, then.
     episodes[place].membership = Membership(kind: episodes[place].storm.kind, offenders: common)
     var episode = episodes[place]
     episode.storm.began = burst.reduce(episode.storm.began) {
@@ -365,7 +384,11 @@ extension StormDetector {
     _ kind: StormKind, _ offenders: [Offender], _ victims: [String], _ normal: Double?,
     _ count: Int, _ failed: Int, _ test: SequentialTest
   ) {
-    let membership = Membership(kind: kind, offenders: offenders)
+    var membership = Membership(kind: kind, offenders: offenders)
+    // The heaviest hosts of a crowd are named, and are not all of it.
+    if kind == .bounceOut, !bouncesOut.areMost(membership.clients, at: now) {
+      membership.clients = []
+    }
     let members = burst(
       recent.filter { serial in
         mail[serial].incident == nil
@@ -379,6 +402,7 @@ extension StormDetector {
     nextIncident += 1
     storm.evidence.normalPerMinute = perMinute(normal)
     var episode = Episode(storm, settings: settings, lastBusy: now)
+    episode.membership = membership
     for serial in members {
       mail[serial].incident = storm.incident
       episode.add(mail[serial], now: now)

@@ -44,8 +44,11 @@ public struct StormDetector: Sendable {
   var seesAll = false
   /// All outbound mail of the last minute that is in no storm, and the clients and uids whose recipients fail or wait.
   var lately = TallyWindow(.seconds(60))
-  var badSources: Spread
-  var badSenders: Spread
+  var badSources = Spread(window: .seconds(120))
+  var badSenders = Spread(window: .seconds(120))
+  /// And those whose mail got through.
+  var goodSources = Spread(window: .seconds(120))
+  var goodSenders = Spread(window: .seconds(120))
   /// Until then deferrals say nothing, since everybody's mail waited.
   var outageEnds = Timestamp(nanoseconds: .min)
   /// Who sends most: told, never judged by.
@@ -72,8 +75,7 @@ public struct StormDetector: Sendable {
     notices = NoticeWatch(settings)
     bouncesOut = BounceOutWatch(settings)
     stall = StallWatch(settings)
-    badSources = Spread(window: .seconds(60))
-    badSenders = Spread(window: .seconds(60))
+
     episodes = resuming.map { storm in
       var storm = storm
       storm.isCertain = storm.evidence.isEnough(for: storm.kind)
@@ -149,6 +151,7 @@ extension StormDetector {
     if let uid = facts.uid, ownUIDs.contains(uid) { return }
     facts.isStrange = habits.note(facts, birth: entry.identity.birth)
     if let logged = mail.logged(id), !mail[logged].isSeen,
+      mail[logged].facts.sender == facts.sender,
       abs(mail[logged].identity.birth.seconds(since: entry.identity.birth)) <= 5
     {
       meet(logged, entry, facts)
@@ -283,7 +286,9 @@ extension StormDetector {
   /// Mail of a client that we relay for, to other hosts: its bounces are no stranger's.
   private func isRelayed(_ origin: Source.Origin) -> Bool {
     guard case .network(let client, _, _) = origin.source else { return false }
-    return groups.messages(.client(client)) > 0
+    if groups.messages(.client(client)) > 0 { return true }
+    let key = FailureBook.Key(MailFacts(origin: origin, traffic: .unclear))
+    return book.balance(key)?.traffic == .outbound
   }
 
   private mutating func process(_ identity: EntryIdentity) {
@@ -396,6 +401,8 @@ extension StormDetector {
   /// Our own bounce came: failures of its original, unless they were counted already.
   private mutating func bounced(_ serial: Int) {
     guard let origin = mail[serial].facts.origin else { return }
+    // A double bounce tells that our bounce failed; of the message itself that bounce has told.
+    if mail[serial].facts.sender.isDoubleBounce, !origin.sender.isBounceSender { return }
     let count = min(max(1, origin.failedRecipients), 100_000)
     let traffic = mail[serial].facts.traffic
     var facts = MailFacts(origin: origin, traffic: .unclear)
@@ -595,6 +602,10 @@ extension StormDetector {
         suspects.append(key)
       }
       lately.add(tally, at: now)
+      if tally.delivered > 0 {
+        goodSources.add(StableHash.of(facts.place.utf8), at: now)
+        goodSenders.add(StableHash.of(facts.sender.bytes), at: now)
+      }
       guard facts.domains.count <= 3 else { return }
       for domain in facts.domains {
         let slot = deferrals.add(
@@ -636,9 +647,7 @@ extension StormDetector {
         for hash in hashes { group.badDomains.add(hash, at: now) }
       }
     }
-    let source =
-      message.facts.client.map { StableHash.of($0.utf8) } ?? UInt64(message.facts.uid ?? 0)
-    badSources.add(source, at: now)
+    badSources.add(StableHash.of(message.facts.place.utf8), at: now)
     badSenders.add(StableHash.of(message.facts.sender.bytes), at: now)
   }
 }

@@ -83,7 +83,7 @@ struct BounceOutWatch: Sendable {
   var lately = TallyWindow(.seconds(60))
   var test: SequentialTest
   var victims = HeavyHitters<Domain, Int>(capacity: 512)
-  var clients = HeavyHitters<String, Int>(capacity: 512)
+  var clients = HeavyHitters<String, Int>(capacity: 512, halfLife: .seconds(120))
   var senders = HeavyHitters<Address, Int>(capacity: 256)
   var targets = HeavyHitters<Domain, Int>(capacity: 32)
   var domains: Spread
@@ -135,22 +135,25 @@ struct BounceOutWatch: Sendable {
     return bounced * 20 >= (bounced + Int(max(0, lately.sum.delivered))) * 7
   }
 
-  /// One steady original sender, and up to sixteen clients that each sent some and most of it together.
+  /// One steady original sender, or up to sixteen clients that sent most.
   func offenders(at time: Timestamp) -> [Offender] {
     var found: [Offender] = []
     if let sender = Self.steady(senders, share: 0.8, limit: 1, at: time).first {
       found.append(.sender(sender))
     }
-    let all = clients.heaviest(512, at: time)
-    let total = all.reduce(0) { $0 + $1.weight }
-    let steady = all.prefix(16).filter { $0.weight >= max(1.5, (all.first?.weight ?? 0) / 4) }.map(
-      \.key)
-    let covered = all.filter { steady.contains($0.key) }.reduce(0) { $0 + $1.weight }
-    // Named only where they explain the storm: a few among many would only look guilty.
-    if covered * 10 >= total * 7, found.isEmpty || steady.count <= 3 {
+    let heaviest = clients.heaviest(16, at: time)
+    let steady = heaviest.filter { $0.weight >= max(1.5, heaviest[0].weight / 4) }.map(\.key)
+    if found.isEmpty || steady.count <= 3 && areMost(Set(steady), at: time) {
       found += steady.map { .client($0) }
     }
     return found
+  }
+
+  /// Whether these clients sent nearly all of it.
+  func areMost(_ named: Set<String>, at time: Timestamp) -> Bool {
+    let all = clients.heaviest(512, at: time)
+    let total = all.reduce(0) { $0 + $1.weight }
+    return all.reduce(0) { named.contains($1.key) ? $0 + $1.weight : $0 } * 10 >= total * 7
   }
 
   func victims(at time: Timestamp, but offender: Address?) -> [String] {
