@@ -208,8 +208,8 @@ private final class CheckedQueue {
     let info = try Descriptor.open(layout.path(.info, a)).readAll(limit: 1000)
     try queue.remove(.mess, a)
     let astray = "remote/\((b + 1) % 5)/\(b)"
-    rename(try layout.path(.remote, b), queue.full(astray))
-    chmod(try layout.path(.info, b), 0o666)
+    rename(layout.path(.remote, b), queue.full(astray))
+    chmod(layout.path(.info, b), 0o666)
     chmod(queue.full("todo"), 0o755)
     try queue.plant("bounce/77", Array("<x@y>:\nno\n\n".utf8), mode: 0o600)
     try queue.plant("intd/78", mode: 0o644)
@@ -230,7 +230,7 @@ private final class CheckedQueue {
     try mend.carryOut(steps, at: later) { _, failure in failures += failure.map { [$0] } ?? [] }
     #expect(failures == [])
     #expect(try queue.faults == ["wrong-number mess/0/10"])
-    #expect(isThere(try layout.path(.remote, b)) && !isThere(queue.full(astray)))
+    #expect(isThere(layout.path(.remote, b)) && !isThere(queue.full(astray)))
     let kept = try Descriptor.open(lost, .directory).names()
     #expect(
       Set(kept.map { $0.split(separator: ".").dropLast().joined(separator: "/") })
