@@ -58,9 +58,13 @@ extension StormDetector {
     lately.advance(to: now)
     // A flood has one sender, or comes from one place.
     let bad = min(badSources.distinct, badSenders.distinct)
-    guard bad >= 4 else { return }
+    guard bad >= 4, lately.sum.delivered * 2 < lately.sum.lingering else { return }
+    let isCrowd =
+      bad >= 6 && lately.sum.lingering >= 10 && badSources.topShare <= 0.5
+      && badSenders.topShare <= 0.5
+    // In quiet hours few write, and one who writes much is most of it.
     let good = min(goodSources.distinct, goodSenders.distinct)
-    guard good * 2 <= bad, lately.sum.delivered * 2 < lately.sum.lingering else { return }
+    guard isCrowd || good * 2 <= bad else { return }
     outageEnds = now + settings.window + settings.window
   }
 

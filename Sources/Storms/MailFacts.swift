@@ -194,10 +194,7 @@ struct Membership: Sendable, Hashable {
     case .relaySender, .relaySource, .localScript:
       // Our bounces of the flood, on their way to whoever it named as sender.
       if facts.traffic.isBounce {
-        // Where only the subject tells the storm from honest mail, its bounces cannot be told.
-        guard facts.remoteCount > 0, subject == nil, let origin = facts.origin else {
-          return false
-        }
+        guard facts.remoteCount > 0, let origin = facts.origin else { return false }
         return includes(MailFacts(origin: origin, traffic: .outbound), isUnsolicited: true)
       }
       let isLogged = facts.traffic == .unclear
@@ -205,7 +202,8 @@ struct Membership: Sendable, Hashable {
       guard sender != nil || user != nil || uid != nil || senderDomain != nil || !clients.isEmpty
       else { return false }
       if isLogged && sender == nil && (uid == nil || facts.uid != uid) { return false }
-      if let subject, facts.subject != subject, !isLogged { return false }
+      // A bounce has its original's sender and source, but not its subject.
+      if let subject, facts.subject != subject, facts.subject != 0 { return false }
       if let sender, sender != facts.sender { return false }
       if let user, facts.user != user, !isLogged { return false }
       if let uid, facts.uid != uid { return false }

@@ -500,7 +500,10 @@ extension StormDetector {
     let message = mail[serial]
     guard let incident = message.incident, !message.isJoined, message.isSeen,
       message.processed != nil, message.isWaiting,
-      episodes.contains(where: { $0.storm.incident == incident && $0.storm.isCertain })
+      let episode = episodes.first(where: { $0.storm.incident == incident }),
+      episode.storm.isCertain,
+      // Where only the subject tells the storm from honest mail, its bounces cannot be told.
+      episode.membership.subject == nil || !message.facts.traffic.isBounce
     else { return }
     // Of many hosts that each send us something to bounce, one that did so once may be an honest one with a wrong address.
     if message.facts.traffic == .bounceOut, let origin = message.facts.origin,
