@@ -10,7 +10,23 @@ import Systemd
 
 // The loop: look, plan, act.
 extension Watchdog {
-  /// inotify has something: messages may live for milliseconds only, so look at once.
+  /// inotify has something. Without a log, marks and bounce files tell of outcomes, and they may live for milliseconds only: look at once.
+  func lookSoon() {
+    guard !lookIsDue, onStop != nil else { return }
+    let wait = Self.lookPause - (seconds() - lastLook)
+    guard log.isFollowed, wait > 0 else { return queueChanged() }
+    lookIsDue = true
+    queueEvents?.suspend()
+    executor.queue.asyncAfter(deadline: .now() + wait) { @Sendable [weak self] in
+      self?.assumeIsolated { watchdog in
+        guard watchdog.lookIsDue else { return }
+        watchdog.lookIsDue = false
+        watchdog.queueEvents?.resume()
+        watchdog.queueChanged()
+      }
+    }
+  }
+
   func queueChanged() {
     observe(fullPass: false)
     let now = seconds()
@@ -74,6 +90,7 @@ extension Watchdog {
       look.gone = found.statistics.gone
       look.opened = found.statistics.opened
       look.seen += found.statistics.new
+      look.missed += found.statistics.missed
       moreIsThere = found.hasMore
       act(on: events, at: now)
     } catch let error as QueueError {
@@ -82,6 +99,7 @@ extension Watchdog {
       note("the ledger cannot be read: \(error)", at: now)
     }
     look.seconds = Double(WallClock.monotonic() - begun) / 1e9
+    lastLook = seconds()
   }
 
   /// Hands what was seen to the detector, our own doing left out.

@@ -68,9 +68,7 @@ public struct QueueScanner: Sendable {
   public func forEachEntry(_ body: @Sendable ([EntryReader.Outcome]) -> Bool) throws(QueueError) {
     let queue = try OpenQueue(layout)
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
-    let todo = try queue.allNumbers(.todo)
-    let inTodo = Set(todo)
-    let bouncing = Set(try queue.numbers(.bounce, 0))
+    let names = try ListedNames(queue)
     let turn = Mutex(true)
     try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
@@ -84,9 +82,9 @@ public struct QueueScanner: Sendable {
           return wanted
         }
       }
-      for id in isTodo ? todo : try queue.numbers(.info, part) {
-        if !isTodo, inTodo.contains(id) { continue }
-        let outcome = near.entry(id, &buffer, bouncing: bouncing).outcome
+      for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part) {
+        if !isTodo, names.todo.contains(id) { continue }
+        let outcome = near.entry(id, &buffer, listed: names).outcome
         if outcome == .gone { continue }
         batch.append(outcome)
         if batch.count == 256, !hand() { return false }
