@@ -33,10 +33,10 @@ final class ArrivalReader: Sendable {
       isUnprocessed = entry.isUnprocessed
     }
 
-    func isSame(_ other: Mark) -> Bool {
+    func isSame(as earlier: Mark) -> Bool {
       // Its birth changes when it is taken in; the clock of the filesystem is too coarse to ask for its birth alone.
-      pid == other.pid && sender == other.sender
-        && (birth == other.birth || isUnprocessed != other.isUnprocessed)
+      pid == earlier.pid && sender == earlier.sender
+        && (birth == earlier.birth || earlier.isUnprocessed && !isUnprocessed)
     }
   }
 
@@ -69,7 +69,7 @@ final class ArrivalReader: Sendable {
         var arrival = Arrival(id: id, reading: reading)
         if case .entry(let entry) = reading.outcome {
           let mark = Mark(entry)
-          arrival.isRepeated = (marks[id] ?? oldMarks[id])?.isSame(mark) == true
+          arrival.isRepeated = (marks[id] ?? oldMarks[id]).map { mark.isSame(as: $0) } ?? false
           marks[id] = mark
           bytes += 256 + entry.weight
         }
