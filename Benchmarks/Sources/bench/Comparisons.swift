@@ -68,7 +68,53 @@ struct Comparisons {
     }
     add(try polls())
     add(try memory())
+    add(try quarantine())
+    add(try replay())
     return results
+  }
+
+  /// Setting aside with everything that makes it safe, beside a plain copy of the same messages that is flushed at the end.
+  private func quarantine() throws -> [Result] {
+    let some = try TestQueue(min(queue.size, 10_000), in: bench.directory, standingIn: nil)
+    defer { some.remove() }
+    let theirs = try Command(
+      "/bin/sh", "-c", "cp -r \"$0/queue/mess\" \"$0/copy\" && sync -f \"$0/copy\"", some.qmail
+    ).time()
+    let ours = try Command(
+      bench.qwarden, "quarantine", "--all", "--yes", "--qmail", some.qmail, "--state",
+      "\(some.qmail)/state", "--policy", "\(queue.qmail)/policy.yaml"
+    ).time()
+    return [
+      Result(
+        name: "quarantine of \(some.size)", size: queue.size, ours: ours, other: "cp and sync",
+        theirs: theirs, ratio: ours / theirs)
+    ]
+  }
+
+  /// A day of ordinary mail, as many messages as the queue holds, through the detector.
+  private func replay() throws -> [Result] {
+    let help = Command(bench.qwarden, "replay", "--help")
+    guard (try? help.time()) != nil else { return [] }
+    let path = "\(queue.qmail)/trace.jsonl"
+    let begun = 1_795_392_000.0
+    var lines =
+      #"{"t":\#(begun),"event":"trace","version":1,"host":"mx.test","local_domains":["mx.test"],"started":"2026-11-23T00:00:00Z"}"#
+      + "\n"
+    for number in 0..<queue.size {
+      let t = begun + 86_400 * Double(number) / Double(queue.size)
+      lines +=
+        #"{"t":\#(t),"event":"arrival","id":\#(number % 5000 + 1),"birth":\#(t),"size":1400,"sender":"user\#(number % 300)@mx.test","source":{"via":"network","client":"198.51.100.\#(number % 200)","helo":"pc","user":"user\#(number % 300)"},"list":false,"subject":"hello \#(number)","local":[],"remote":["x\#(number % 9000)@d\#(number % 700).example"]}"#
+        + "\n" + #"{"t":\#(t + 2),"event":"departure","id":\#(number % 5000 + 1)}"# + "\n"
+    }
+    try lines.write(toFile: path, atomically: false, encoding: .utf8)
+    var times: [Double] = []
+    for _ in 0..<3 {
+      times.append(
+        try Command(
+          bench.qwarden, "replay", path, "--policy", "\(queue.qmail)/policy.yaml"
+        ).time())
+    }
+    return [Result(name: "replay of a day", size: queue.size, ours: times.median)]
   }
 
   /// Runs ours and theirs in turn; the ratio is the median of the turns' ratios.
