@@ -20,7 +20,7 @@ MANUAL = .build/manual
 PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
 COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
 SHARE = $(DESTDIR)$(PREFIX)/share
-DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev pkg-config
+DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
 SOURCES = Sources Tests Package.swift Benchmarks/Sources Benchmarks/Package.swift
 SIZES = 1000,10000,100000
 QMAIL = /var/qmail
@@ -120,6 +120,6 @@ packages:
 	  echo "Installing$$missing"; \
 	  $$become apt-get update -q && \
 	  $$become env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
-	elif ! pkg-config --exists libsystemd sqlite3; then \
-	  echo 'make: install the development files of libsystemd and sqlite3, and pkg-config' >&2; exit 1; \
+	elif ! pkg-config --exists libsystemd sqlite3 zlib; then \
+	  echo 'make: install the development files of libsystemd, sqlite3 and zlib, and pkg-config' >&2; exit 1; \
 	fi

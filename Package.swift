@@ -33,9 +33,10 @@ let package = Package(
   targets: [
     .systemLibrary(
       name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CLinux"),
     room("Mail"),
-    room("Files", ["Mail", "CLinux"]),
+    room("Files", ["Mail", "CLinux", "CZlib"]),
     room("Selection", ["Mail"]),
     room("QmailQueue", ["Mail", "Files", "CLinux"]),
     room("QmailControl", ["Mail", "Files"]),
@@ -45,6 +46,7 @@ let package = Package(
     room(
       "Response",
       ["Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger"]),
+    room("Replay", ["Mail", "Files", "QmailControl", "Storms", "Policy", "Response"]),
     room("Systemd", ["CSystemd"]),
     room("QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     room(
@@ -57,7 +59,7 @@ let package = Package(
       name: "qwarden",
       dependencies: [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Selection", "Systemd", "QmailSimulator", "Watchdog",
+        "Selection", "Replay", "Systemd", "QmailSimulator", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -75,6 +77,7 @@ let package = Package(
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
         "QmailSimulator",
       ]),
+    tests(of: "Replay", ["Mail", "Files", "Storms", "Policy", "Response"]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
     tests(
       of: "qwarden",

@@ -22,12 +22,28 @@ public struct TraceReader: Sendable {
   public let header: Header
   private let bytes: [UInt8]
   private var position: Int
-  private var line = 1
+  /// Number of the line read last.
+  public private(set) var line = 1
 
+  /// A whole trace.
   /// - Throws: when the first line is no trace header of a known version.
   public init(_ bytes: [UInt8]) throws(Failure) {
     let end = bytes.firstIndex(of: UInt8(ascii: "\n")) ?? bytes.endIndex
-    let first = try Self.parse(bytes[..<end], 1)
+    header = try Self.header(bytes[..<end])
+    self.bytes = bytes
+    position = min(end + 1, bytes.endIndex)
+  }
+
+  /// A trace that is handed over line by line, by ``observation(in:)``.
+  /// - Throws: when the first line is no trace header of a known version.
+  public init(firstLine: [UInt8]) throws(Failure) {
+    header = try Self.header(firstLine[...])
+    bytes = []
+    position = 0
+  }
+
+  private static func header(_ line: ArraySlice<UInt8>) throws(Failure) -> Header {
+    let first = try Self.parse(line, 1)
     guard first["event"]?.string == "trace" else {
       throw Failure(line: 1, reason: "no trace: the first line must be the event \"trace\"")
     }
@@ -40,9 +56,7 @@ public struct TraceReader: Sendable {
     header.started = first["started"]?.string ?? ""
     header.localDomains = Set(
       (first["local_domains"]?.array ?? []).compactMap { $0.string.map { Domain($0) } })
-    self.header = header
-    self.bytes = bytes
-    position = min(end + 1, bytes.endIndex)
+    return header
   }
 
   /// The next observation, nil at the end. Events of unknown name and empty lines are passed over.
@@ -51,11 +65,15 @@ public struct TraceReader: Sendable {
       let end = bytes[position...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.endIndex
       let text = bytes[position..<end]
       position = min(end + 1, bytes.endIndex)
-      line += 1
-      guard !text.isEmpty else { continue }
-      if let observation = try observation(Self.parse(text, line)) { return observation }
+      if let observation = try observation(in: text) { return observation }
     }
     return nil
+  }
+
+  /// The observation of the trace's next line; nil where there is none in it.
+  public mutating func observation(in text: ArraySlice<UInt8>) throws(Failure) -> Observation? {
+    line += 1
+    return text.isEmpty ? nil : try observation(Self.parse(text, line))
   }
 
   private static func parse(_ text: ArraySlice<UInt8>, _ line: Int) throws(Failure) -> JSONValue {

@@ -13,7 +13,9 @@ struct Places: ParsableArguments {
   var state = "/var/lib/qwarden"
 
   @Option(help: ArgumentHelp("The policy file.", valueName: "file"), completion: .file())
-  var policy = "/etc/qwarden/policy.yaml"
+  var policy = Places.usualPolicy
+
+  static let usualPolicy = "/etc/qwarden/policy.yaml"
 
   var forHands: Responder.Places { Responder.Places(qmail: qmail, state: state) }
 }

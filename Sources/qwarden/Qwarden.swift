@@ -23,7 +23,8 @@ struct Qwarden: ParsableCommand {
       CommandGroup(
         name: "Quarantine",
         subcommands: [SetAside.self, Quarantined.self, Release.self, Delete.self]),
-      CommandGroup(name: "Trying it", subcommands: [CheckPolicy.self, Demo.self]),
+      CommandGroup(
+        name: "Trying it", subcommands: [CheckPolicy.self, ReplayTraces.self, Demo.self]),
     ])
 
   static func main() {

@@ -122,7 +122,7 @@ import Testing
       .acceptThenBounce, messages: messages, perSecond: 100, start: .seconds(1), seed: 5)
     let driver = TrafficDriver(qmail, traffic: traffic, clock: WallClock.now)
     return try await watched.whilePlaying(driver) {
-      _ = await watched.wait(5) { access(path, F_OK) == 0 }
+      _ = await watched.wait(40) { access(path, F_OK) == 0 }
       var policy = Policy.brisk
       policy.mode = .observe
       policy.log.source = .path(path)
@@ -141,7 +141,7 @@ import Testing
     defer { watched.remove() }
     try await watch(watched, messages: 100) { watchdog, written in
       #expect(
-        await watched.wait(8) {
+        await watched.wait(40) {
           (await watchdog.status().log?.seenByBoth ?? 0) >= 200
         })
       let log = try #require(await watchdog.status().log)
