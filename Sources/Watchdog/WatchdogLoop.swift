@@ -45,7 +45,8 @@ extension Watchdog {
     let now = WallClock.now()
     if trouble == nil {
       see(watcher.health(at: now))
-      see(Observation(time: now, event: .counts(watcher.counts)))
+      // Of a queue that is still being looked at for the first time, what has been found so far is no growth.
+      if !moreIsThere { see(Observation(time: now, event: .counts(watcher.counts))) }
       reconsiderBlocks(at: now)
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)

@@ -170,6 +170,65 @@ struct WatcherTests {
     #expect(watcher.counts.messages == 311 && watcher.counts.unprocessed == 11)
   }
 
+  @Test("of a large queue the young messages are read first, the newest before all")
+  func newestFirst() throws {
+    let fixture = QueueFixture()
+    var birthsByID: [UInt64: Int] = [:]
+    let started = Int(WallClock.now().seconds)
+    for number in 0..<200 {
+      let id = fixture.message(from: "a@b", remote: ["\(number)@c"])
+      // Every other one is of yesterday.
+      let birth = started - (number % 2 == 0 ? 86_400 : number)
+      birthsByID[id] = birth
+      var times = [timespec(tv_sec: birth, tv_nsec: 0), timespec(tv_sec: birth, tv_nsec: 0)]
+      utimensat(AT_FDCWD, fixture.path(.info, id), &times, 0)
+    }
+    let reader = BacklogReader(
+      Array(birthsByID.keys), try OpenQueue(fixture.layout), fewest: 1)
+    #expect(reader.rest == 200)
+    var order: [UInt64] = []
+    while !reader.isFinished { order += reader.take(atMost: 7).map(\.id) }
+    #expect(Set(order) == Set(birthsByID.keys) && order.count == 200)
+    // Two threads read pieces at once: what is young comes before what is old, and within the young the pieces are in order.
+    let ages = order.prefix(100).map { started - (birthsByID[$0] ?? 0) }
+    #expect(ages.allSatisfy { $0 < 3600 })
+    #expect(ages.prefix(32).reduce(0, +) < ages.suffix(32).reduce(0, +))
+    #expect(reader.rest == 0)
+  }
+
+  @Test("what happens to a message between its reading and its turn is not lost")
+  func betweenReadingAndTurn() throws {
+    let fixture = QueueFixture()
+    var ids: [UInt64] = []
+    for i in 0..<300 { ids.append(fixture.message(from: "a@b", remote: ["\(i)@c", "\(i)@d"])) }
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    var seen = Set<UInt64>()
+    func take(_ report: PollReport) {
+      for case .arrival(let entry) in report.observations.map(\.event) {
+        seen.insert(entry.identity.id)
+      }
+    }
+    take(try watcher.poll(at: now, fullPass: false, atMost: 10))
+    #expect(watcher.unread == 300 - seen.count)
+    // All are read by now, but few have had their turn.
+    usleep(300_000)
+    let ended = try #require(ids.first { !seen.contains($0) })
+    let marked = try #require(ids.last { !seen.contains($0) && $0 != ended })
+    fixture.end(ended)
+    for _ in 0..<2 { try fixture.markDone(.remote, marked) }
+    let new = fixture.inject(from: "new@b", to: ["c@d"])
+    while true {
+      let report = try watcher.poll(at: now, fullPass: false, atMost: 50)
+      take(report)
+      if !report.hasMore { break }
+    }
+    #expect(watcher.unread == 0)
+    #expect(watcher.counts.messages == 300 && watcher.counts.unprocessed == 1)
+    #expect(watcher.counts.doneOnly == 1)
+    #expect(seen.isSuperset(of: Set(ids).subtracting([ended]).union([new])))
+    #expect(try poll(watcher, full: true).observations.isEmpty)
+  }
+
   @Test("a full pass makes good what lost events hid")
   func lost() throws {
     let fixture = QueueFixture()

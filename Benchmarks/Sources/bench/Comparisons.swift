@@ -223,7 +223,8 @@ struct Comparisons {
       usleep(200_000)
       guard let data = FileManager.default.contents(atPath: "\(state)/status.json"),
         let status = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
-        let counts = status["queue"] as? [String: Any], let messages = counts["messages"] as? Int
+        let counts = status["queue"] as? [String: Any], let messages = counts["messages"] as? Int,
+        counts["unread"] as? Int == 0
       else { continue }
       // The polls before have taken some from the queue and added as many.
       if messages >= queue.size {

@@ -197,12 +197,16 @@ struct ChannelState {
 }
 
 extension OpenQueue {
-  func channels(of id: UInt64, _ buffer: inout ReadBuffer) -> ChannelState {
+  /// - Parameters:
+  ///   - local: false where it is known that there is no such file; so `remote`.
+  func channels(
+    of id: UInt64, _ buffer: inout ReadBuffer, local: Bool = true, remote: Bool = true
+  ) -> ChannelState {
     var state = ChannelState()
-    if case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
+    if local, case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
       state.local = RecipientFile.count(buffer.filled.span)
     }
-    if case .read = read(.remote, id, into: &buffer, limit: Self.longestList) {
+    if remote, case .read = read(.remote, id, into: &buffer, limit: Self.longestList) {
       state.remote = RecipientFile.count(buffer.filled.span)
     }
     return state

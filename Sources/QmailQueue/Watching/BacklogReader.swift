@@ -17,8 +17,6 @@ final class BacklogReader: Sendable {
   private static let chunk = 64
   /// Younger than this is what a storm in progress can consist of.
   private static let youth = Duration.seconds(3600)
-  /// Fewer messages are read faster than sorted.
-  private static let fewest = 10_000
   /// How long ``take(atMost:)`` waits for slow disks: no longer than a look at the queue may take.
   private static let patience = DispatchTimeInterval.milliseconds(50)
 
@@ -35,7 +33,8 @@ final class BacklogReader: Sendable {
   private let messages = DispatchSemaphore(value: 0)
   private let room = DispatchSemaphore(value: 0)
 
-  init(_ ids: [UInt64], _ queue: OpenQueue) {
+  /// - Parameter fewest: fewer messages are read faster than sorted.
+  init(_ ids: [UInt64], _ queue: OpenQueue, fewest: Int = 10_000) {
     total = ids.count
     state = Mutex(State(ids: ids))
     DispatchQueue.global().async { [self] in
@@ -44,7 +43,7 @@ final class BacklogReader: Sendable {
         defer { state.ids = [] }
         return state.ids
       }
-      if ids.count > Self.fewest { read(Self.takeYoung(from: &ids, queue), queue) }
+      if ids.count >= fewest { read(Self.takeYoung(from: &ids, queue), queue) }
       read(ids, queue)
       state.withLock { $0.hasEnded = true }
       messages.signal()

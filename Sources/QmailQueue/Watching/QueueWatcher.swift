@@ -101,8 +101,8 @@ public final class QueueWatcher {
     let start = WallClock.monotonic()
     self.now = now
     let queue = try openQueue()
-    if !seesEverything, events.number != nil {
-      // A directory that could not be watched may be there again.
+    if fullPass, !seesEverything, events.number != nil {
+      // A directory that could not be watched may be there again, or the limit may be raised.
       watch(queue)
       needsPass = true
       needsRound = true
@@ -173,10 +173,10 @@ public final class QueueWatcher {
     table.slot(of: id).map { table.identity($0) }
   }
 
-  /// What is known to stand in the queue. Messages are those known; ``QueueScanner/counts()`` counts files as qmail-qstat does.
+  /// What is known to stand in the queue. Messages are those known and ``unread``; ``QueueScanner/counts()`` counts files as qmail-qstat does.
   public var counts: QueueCounts {
     QueueCounts(
-      messages: table.count, unprocessed: table.count(.unprocessed), local: table.count(.local),
+      messages: table.count + unread, unprocessed: table.count(.unprocessed), local: table.count(.local),
       remote: table.count(.remote), bouncing: table.count(.bouncing),
       doneOnly: table.count(.doneOnly))
   }
@@ -293,6 +293,8 @@ public final class QueueWatcher {
         table.rename(slot, birth: info.birth, infoInode: UInt64(info.st_ino))
         table.set(slot, .unprocessed, to: false)
         observe(.processed(table.identity(slot)))
+        set(.local, slot, true)
+        set(.remote, slot, true)
         progress(slot, queue, bounceTouched: touch.contains(.bounce))
       }
       return true
@@ -316,8 +318,11 @@ public final class QueueWatcher {
   /// Counts what is done and failed of a message that has been taken in, and tells it when there is something to tell.
   func progress(_ slot: Int, _ queue: OpenQueue, bounceTouched: Bool) {
     let id = table.ids[slot]
-    let channels = queue.channels(of: id, &buffer)
-    let wasBouncing = table.states[slot].contains(.bouncing)
+    // A channel file that is not there does not come any more.
+    let state = table.states[slot]
+    let channels = queue.channels(
+      of: id, &buffer, local: state.contains(.local), remote: state.contains(.remote))
+    let wasBouncing = state.contains(.bouncing)
     if bounceTouched || wasBouncing { countFailures(slot, queue) }
     set(.local, slot, channels.local != nil)
     set(.remote, slot, channels.remote != nil)
