@@ -1,6 +1,7 @@
 # The front door. A new machine needs Swift and make; what else is missing is installed first.
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
+#   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make bench     qwarden beside the tools that administrators use (SIZES=1000,10000,100000 QMAIL=/var/qmail)
 #   make bench-check   the same at 100,000 messages, against the thresholds in Benchmarks/thresholds.json
@@ -8,7 +9,7 @@
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test build bench bench-check man install uninstall format lint clean packages
+.PHONY: demo test model build bench bench-check man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -31,6 +32,11 @@ demo: packages
 
 test: packages
 	$(SWIFT) test
+
+# DEEP=1 also kills both programs in one run.
+model:
+	@$(MAKE) packages DEBIAN_PACKAGES=spin
+	@Model/check
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)

@@ -52,7 +52,7 @@ extension Responder {
     throws(RetirementRefusal)
   {
     guard let look = try? settledLook() else { return }
-    _ = try Recovery.finish(record.identity, in: layout, store: store, look: look)
+    _ = try recover(record.identity, store, look)
   }
 
   /// Deletes copies whose time has run out, at most 256 a call; once a day also forgets what ended over a year ago.

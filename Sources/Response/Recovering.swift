@@ -53,7 +53,7 @@ extension Responder {
         try adopt(identity, store, now)
       } else {
         do throws(RetirementRefusal) {
-          _ = try Recovery.finish(identity, in: layout, store: store, look: look)
+          _ = try recover(identity, store, look)
         } catch { throw .refusal(error) }
       }
     }

@@ -240,6 +240,20 @@ public final class Responder {
     }
     return found
   }
+
+  /// ``Recovery`` with our looks.
+  func recover(
+    _ identity: EntryIdentity, _ store: QuarantineStore, _ look: DeliveriesInFlight
+  ) throws(RetirementRefusal) -> Recovery.Outcome {
+    try Recovery.finish(identity, in: layout, store: store, look: look) {
+      () throws(RetirementRefusal) in
+      Pause.untilDoneIsWritten()
+      do throws(Trouble) { return try settledLook() } catch {
+        if case .file(let error) = error { throw .file(error) }
+        throw .file(FileError("look for deliveries", "/proc"))
+      }
+    }
+  }
 }
 
 /// Collects what goes into the ledger's history: alike actions once, with a count.

@@ -368,7 +368,7 @@ extension Responder {
   ) throws(Trouble) {
     let outcome: Recovery.Outcome
     do throws(RetirementRefusal) {
-      outcome = try Recovery.finish(record.identity, in: layout, store: store, look: look)
+      outcome = try recover(record.identity, store, look)
     } catch {
       fail(
         "set aside", "\(record.identity.id)", .refusal(error), incident: record.incident,

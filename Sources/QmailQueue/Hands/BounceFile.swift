@@ -60,21 +60,11 @@ struct BounceFile {
     return true
   }
 
-  /// Puts the bounce back under its name, or drops it when the message has left: there it would reach a stranger.
+  /// Gives the bounce back to qmail-send, appended when a new one has come; or drops it when the message has left or is being ended:
+  /// under its number it would reach a stranger.
   func giveUp(_ files: borrowing EntryFiles) throws(RetirementRefusal) {
-    guard try isAside else { return }
-    do { try files.check() } catch {
-      switch error {
-      case .gone, .notTheSame, .unprocessed: return try removeAside()
-      default: throw error
-      }
-    }
-    try putBack()
-  }
-
-  /// Gives the bounce back to qmail-send; appended when a new one has come.
-  func putBack() throws(RetirementRefusal) {
     guard let aside = try EntryFiles.open(asidePath, .read) else { return }
+    guard try stays(files) else { return try drop() }
     // link(2) and not rename(2): it never replaces a bounce that qmail-send has begun meanwhile.
     if link(asidePath, path) != 0 {
       guard errno == EEXIST else { throw .file(FileError("put back", asidePath)) }
@@ -82,7 +72,18 @@ struct BounceFile {
         try append(aside)
       }
     }
-    try removeAside()
+    // qmail-send may have ended the message in between. Its number cannot be another's yet: `files` holds it.
+    if try stays(files) { try removeAside() } else { try drop() }
+  }
+
+  private func stays(_ files: borrowing EntryFiles) throws(RetirementRefusal) -> Bool {
+    do { try files.check() } catch {
+      switch error {
+      case .gone, .notTheSame, .unprocessed: return false
+      default: throw error
+      }
+    }
+    return try files.hasRecipientFile()
   }
 
   private func append(_ aside: borrowing Descriptor) throws(RetirementRefusal) {
@@ -99,9 +100,16 @@ struct BounceFile {
     do { return try file.status() } catch { throw .file(error) }
   }
 
-  func removeAside() throws(RetirementRefusal) {
-    guard unlink(asidePath) == 0 || errno == ENOENT else {
-      throw .file(FileError("remove", asidePath))
-    }
+  /// Removes what stands aside, and the bounce itself where it is that same file: a kill in ``giveUp(_:)`` leaves both names.
+  func drop() throws(RetirementRefusal) {
+    guard let aside = try EntryFiles.status(asidePath) else { return }
+    if try EntryFiles.status(path)?.isSameFile(as: aside) == true { try remove(path) }
+    try removeAside()
+  }
+
+  func removeAside() throws(RetirementRefusal) { try remove(asidePath) }
+
+  private func remove(_ path: String) throws(RetirementRefusal) {
+    guard unlink(path) == 0 || errno == ENOENT else { throw .file(FileError("remove", path)) }
   }
 }

@@ -42,7 +42,7 @@ public struct DepartingEntry: Sendable, Hashable {
     let isAside = try bounce.isAside
     guard isThere || isAside else { return false }
     guard let files = try files() else {
-      try bounce.removeAside()
+      try bounce.drop()
       return false
     }
     let found = try bounce.moveAside(files, into: store)

@@ -2,12 +2,13 @@ import Files
 import Glibc
 import Mail
 
-/// The open recipient files of one entry, and the entry's names. Numbers are reused at once, but never the inode of an open file: what is
-/// held open can be compared with what the names mean later.
+/// The open message and recipient files of one entry, and the entry's names. An entry's number is the inode number of `mess/…/ID`: while
+/// that file is held open here, no other message can get the number, so what was checked stays true of these names until they are gone.
 struct EntryFiles: ~Copyable {
   let identity: EntryIdentity
   let sender: Address
   let layout: QueueLayout
+  let mess: Descriptor?
   private let local: Descriptor?
   private let remote: Descriptor?
 
@@ -15,10 +16,11 @@ struct EntryFiles: ~Copyable {
   static func open(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout)
     throws(RetirementRefusal) -> EntryFiles
   {
+    let mess = try open(layout.path(.mess, identity.id), .read)
     let local = try open(layout.path(.local, identity.id), .readWrite)
     let remote = try open(layout.path(.remote, identity.id), .readWrite)
     let files = EntryFiles(
-      identity: identity, sender: sender, layout: layout, local: local, remote: remote)
+      identity: identity, sender: sender, layout: layout, mess: mess, local: local, remote: remote)
     try files.check()
     return files
   }
@@ -75,6 +77,13 @@ struct EntryFiles: ~Copyable {
       if try Self.status(layout.path(.init(channel), identity.id)) != nil { return true }
     }
     return false
+  }
+
+  var hasMessage: Bool {
+    switch mess {
+    case .some: true
+    case .none: false
+    }
   }
 
   /// Status of the open file; nil when the entry had none.

@@ -41,7 +41,7 @@ public struct QuarantinedMessage: Hashable, Sendable {
   public enum Phase: UInt8, Sendable, Hashable {
     /// `C` copied; marking may have begun.
     case copied = 0x43
-    /// `K` every recipient has been dealt with: no record of the queue is left to mark.
+    /// `K` every recipient has been dealt with: none is left to mark, and deliveries under way have been looked for.
     case marked = 0x4B
   }
 

@@ -11,10 +11,11 @@ import Mail
 /// | P | T | not yet marked |
 /// | P | D, or gone | qmail finished this one itself (after a restart of the machine: in doubt, our note of a mark may be lost) |
 /// | M | T | about to be marked, or the mark was lost with the machine: not marked |
-/// | M | D, or gone | ours; but for the last one noted see below |
+/// | M | D, or gone | ours, or in doubt |
 ///
-/// The kill may have come between the last note and its mark, and qmail have finished that recipient since. Our mark follows the note
-/// within microseconds: where the queue's file was written last at the time of the note, the mark is ours, else it is in doubt.
+/// The kill may have come between the last note and its mark, and qmail have finished that recipient since; or before the look that ends a
+/// retirement, and a delivery under way have reached any of them. Our last mark follows its note within microseconds. Where the queue's
+/// file was written later than that, all that were noted are in doubt, where earlier, the last one. Of an entry that has left, all are.
 public enum Recovery {
   public enum Outcome: Hashable, Sendable {
     /// Nothing was marked: the queue is as if we had never touched the message, and the copy is removed.
@@ -28,12 +29,14 @@ public enum Recovery {
   }
 
   /// - Parameters:
-  ///   - look: taken just before this call.
+  ///   - look: taken before this call.
   ///   - boot: ``bootID()``.
+  ///   - lookAgain: asked when marks have been made, for the look that ends a retirement.
   /// - Throws: what stands in the way; nothing is removed then.
   public static func finish(
     _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore,
-    look: DeliveriesInFlight, boot: String = bootID()
+    look: DeliveriesInFlight, boot: String = bootID(),
+    lookAgain: () throws(RetirementRefusal) -> DeliveriesInFlight
   ) throws(RetirementRefusal) -> Outcome {
     let found: QuarantineEnvelope
     do { found = try store.envelope(identity) } catch {
@@ -52,10 +55,11 @@ public enum Recovery {
     }
     var retirement = Retirement.resume(found, in: store, files)
     let letters = try retirement.letters()
-    let prompt = try retirement.channelsWritten(within: promptness, of: noted)
-    for (index, state) in states(of: message, letters: letters, prompt: prompt, boot: boot) {
+    let writes = try retirement.lastWrites()
+    for (index, state) in states(of: message, letters: letters, noted, writes, boot: boot) {
       try retirement.set(state, of: index)
     }
+    try retirement.doubt(look)
     let isOurs = retirement.recipients.contains { $0.state == .marked || $0.state == .inDoubt }
     let isPending = retirement.recipients.contains { $0.state == .pending }
     guard isOurs else {
@@ -66,7 +70,9 @@ public enum Recovery {
     if retirement.isBusy(look) { return .postponed }
     try retirement.moveBounceAside(into: store)
     do { try store.syncBatch() } catch { throw .store(error) }
-    return .quarantined(markedNow: try retirement.mark().marked)
+    let marks = try retirement.mark()
+    try retirement.noteDeliveries(try lookAgain())
+    return .quarantined(markedNow: marks.marked)
   }
 
   /// Names this run of the machine (`/proc/sys/kernel/random/boot_id`); empty where that cannot be read.
@@ -83,14 +89,20 @@ public enum Recovery {
   /// The states that the table gives where they differ, by index.
   /// - Parameters:
   ///   - letters: the queue's, by index; nil for an entry that has left.
-  ///   - prompt: channels whose file was last written at the time of the last note.
+  ///   - noted: when the envelope was last written.
+  ///   - writes: when each recipient file was.
   private static func states(
-    of message: QuarantinedMessage, letters: [UInt8]?, prompt: Set<Channel>, boot: String
+    of message: QuarantinedMessage, letters: [UInt8]?, _ noted: Timestamp,
+    _ writes: [Channel: Timestamp], boot: String
   ) -> [(index: Int, state: QuarantinedState)] {
     let isSettled = message.phase == .marked
     let hasRestarted = message.boot != boot || boot.isEmpty
     // Marks are made in order, so only the last one noted can have been cut off between note and mark.
     let last = isSettled ? nil : message.recipients.lastIndex { $0.state != .pending }
+    func isEarly(_ channel: Channel) -> Bool { writes[channel].map { $0 < noted } ?? true }
+    func isLate(_ channel: Channel) -> Bool {
+      letters == nil ? !isSettled : writes[channel].map { $0 >= noted + promptness } ?? false
+    }
     var changes: [(Int, QuarantinedState)] = []
     for (index, recipient) in message.recipients.enumerated() {
       let isDone = letters.map { $0[index] == EntryFiles.Record.done } ?? true
@@ -98,8 +110,8 @@ public enum Recovery {
       case .pending where isDone:
         changes.append((index, hasRestarted ? .inDoubt : .finishedByQmail))
       case .marked where !isDone: changes.append((index, .pending))
-      case .marked where hasRestarted && !isSettled,
-        .marked where index == last && !prompt.contains(recipient.channel):
+      case .marked where hasRestarted && !isSettled, .marked where isLate(recipient.channel),
+        .marked where index == last && isEarly(recipient.channel):
         changes.append((index, .inDoubt))
       default: break
       }
@@ -114,9 +126,10 @@ public enum Recovery {
   ) throws(RetirementRefusal) -> Outcome {
     var envelope = envelope
     let message = envelope.message
-    try BounceFile(message.identity, in: layout).removeAside()
+    try BounceFile(message.identity, in: layout).drop()
     do throws(FileError) {
-      for (index, state) in states(of: message, letters: nil, prompt: [], boot: boot) {
+      let noted = try envelope.modified()
+      for (index, state) in states(of: message, letters: nil, noted, [:], boot: boot) {
         try envelope.set(state, of: index)
       }
       if envelope.message.recipients.contains(where: { $0.state != .finishedByQmail }) {
@@ -130,16 +143,36 @@ public enum Recovery {
     return .finishedByQmail
   }
 
-  /// A copy cut short: nothing was marked. The entry's sender is not known here; its birth must do.
+  /// A copy cut short: nothing was marked.
   private static func abandonPartial(
     _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore
   ) throws(RetirementRefusal) -> Outcome {
     let bounce = BounceFile(identity, in: layout)
     if try bounce.isAside {
-      let info = try EntryFiles.status(layout.path(.info, identity.id))
-      if info?.modified == identity.birth { try bounce.putBack() } else { try bounce.removeAside() }
+      do {
+        let files = try EntryFiles.open(
+          identity, sender: try sender(of: identity, in: layout), in: layout)
+        try bounce.giveUp(files)
+      } catch {
+        switch error {
+        case .gone, .notTheSame, .unprocessed: try bounce.drop()
+        default: throw error
+        }
+      }
     }
     do { try store.delete(identity) } catch { throw .store(error) }
     return .abandoned
+  }
+
+  /// What the queue says now: a copy cut short does not tell.
+  private static func sender(of identity: EntryIdentity, in layout: QueueLayout)
+    throws(RetirementRefusal) -> Address
+  {
+    guard let info = try EntryFiles.open(layout.path(.info, identity.id), .read) else {
+      throw .gone
+    }
+    do throws(FileError) {
+      return Address(try info.read(limit: 4096).dropFirst().prefix { $0 != 0 })
+    } catch { throw .file(error) }
   }
 }

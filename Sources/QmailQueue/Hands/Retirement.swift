@@ -14,7 +14,6 @@ import Mail
 /// either; records do not move once `todo/ID` is gone; a write into a file that was unlinked meanwhile harms nobody.
 public struct Retirement: ~Copyable {
   private let files: EntryFiles
-  private var mess: Descriptor?
   /// Where the copy is, once there is one.
   private var store: QuarantineStore?
   private var envelope: QuarantineEnvelope?
@@ -27,12 +26,10 @@ public struct Retirement: ~Copyable {
   public var sender: Address { files.sender }
 
   private init(
-    files: consuming EntryFiles, mess: consuming Descriptor?,
-    envelope: consuming QuarantineEnvelope?,
+    files: consuming EntryFiles, envelope: consuming QuarantineEnvelope?,
     recipients: [QuarantinedRecipient]
   ) {
     self.files = files
-    self.mess = mess
     self.envelope = envelope
     self.recipients = recipients
   }
@@ -42,8 +39,6 @@ public struct Retirement: ~Copyable {
   public static func open(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout)
     throws(RetirementRefusal) -> Retirement
   {
-    let path = layout.path(.mess, identity.id)
-    let mess = try EntryFiles.open(path, .read)
     let files = try EntryFiles.open(identity, sender: sender, in: layout)
     var pending: [QuarantinedRecipient] = []
     for channel in Channel.allCases {
@@ -60,8 +55,11 @@ public struct Retirement: ~Copyable {
       }
     }
     if pending.isEmpty { throw .alreadyDone }
-    guard let mess else { throw .damaged(path: path, why: "the message itself is missing") }
-    return Retirement(files: files, mess: mess, envelope: nil, recipients: pending)
+    if !files.hasMessage {
+      throw .damaged(
+        path: layout.path(.mess, identity.id), why: "the message itself is missing")
+    }
+    return Retirement(files: files, envelope: nil, recipients: pending)
   }
 
   /// Takes up what an earlier process left off.
@@ -70,8 +68,7 @@ public struct Retirement: ~Copyable {
     _ files: consuming EntryFiles
   ) -> Retirement {
     let recipients = envelope.message.recipients
-    var retirement = Retirement(
-      files: files, mess: nil, envelope: envelope, recipients: recipients)
+    var retirement = Retirement(files: files, envelope: envelope, recipients: recipients)
     retirement.store = store
     return retirement
   }
@@ -85,12 +82,12 @@ public struct Retirement: ~Copyable {
   ) throws(QuarantineError) {
     let message = QuarantinedMessage(
       identity: identity, sender: sender, size: 0, taken: now, boot: boot, recipients: recipients)
-    switch mess {
+    guard self.store == nil else { return }  // copied already
+    switch files.mess {
     case .some(let source): envelope = try store.add(message, from: source)
-    case .none: return  // copied already
+    case .none: return
     }
     self.store = store
-    mess = nil
   }
 
   /// Takes `bounce/ID`, if there is one, out of qmail-send's sight, so that the message ends without a bounce; its text goes to the
@@ -151,28 +148,40 @@ public struct Retirement: ~Copyable {
     for channel in Channel.allCases {
       lastMark[channel] = try files.status(of: channel)?.modified
     }
-    do { try envelope?.set(.marked) } catch { throw .file(error) }
     try BounceFile(identity, in: files.layout).removeAside()
     return marks
   }
 
   /// After ``mark()``, with a look taken after it: puts in doubt the recipients found in delivery, those that qmail-send had read ahead with
   /// them (it reads recipient files 128 bytes at a time: qmail-send.c, `pass`), and all of a file that qmail wrote to after our marks.
+  /// That ends the retirement: the envelope says so.
   ///
   /// What starts later than this look (nothing, unless qmail-send had read ahead) shows only in qmail-send's log, as `starting delivery`.
   /// - Returns: how many recipients are in doubt.
   @discardableResult
   public mutating func noteDeliveries(_ look: DeliveriesInFlight) throws(RetirementRefusal) -> Int {
+    var writtenLater: Set<Channel> = []
+    for channel in Channel.allCases
+    where try files.status(of: channel)?.modified != lastMark[channel] {
+      writtenLater.insert(channel)
+    }
+    try doubt(look, writtenLater: writtenLater)
+    do { try envelope?.set(.marked) } catch { throw .file(error) }
+    return recipients.count { $0.state == .inDoubt }
+  }
+
+  mutating func doubt(_ look: DeliveriesInFlight, writtenLater: Set<Channel> = [])
+    throws(RetirementRefusal)
+  {
     for channel in Channel.allCases {
       let mine = recipients.indices.filter {
         recipients[$0].channel == channel && recipients[$0].state == .marked
       }
-      let wroteLater = try files.status(of: channel)?.modified != lastMark[channel]
       for index in mine {
         let recipient = recipients[index]
         let isDelivering = look.isDelivering(
           identity.id, from: sender, to: recipient.address, over: channel)
-        if wroteLater || isDelivering { try set(.inDoubt, of: index) }
+        if writtenLater.contains(channel) || isDelivering { try set(.inDoubt, of: index) }
         if isDelivering {
           let chunk = (recipient.offset + recipient.length - 1) / 128
           for ahead in mine
@@ -184,7 +193,6 @@ public struct Retirement: ~Copyable {
         }
       }
     }
-    return recipients.count { $0.state == .inDoubt }
   }
 
   /// Gives up before the first mark: the bounce is put back and the copy removed, so that everything is as it was. If the message
@@ -216,18 +224,10 @@ public struct Retirement: ~Copyable {
     return letters
   }
 
-  /// Channels whose recipient file was last written so soon after `moment` (or in the same tick of the file clock).
-  borrowing func channelsWritten(within limit: Duration, of moment: Timestamp)
-    throws(RetirementRefusal) -> Set<Channel>
-  {
-    var found: Set<Channel> = []
-    for channel in Channel.allCases {
-      if let written = try files.status(of: channel)?.modified, written >= moment,
-        written < moment + limit
-      {
-        found.insert(channel)
-      }
-    }
+  /// When the recipient file of each channel was last written.
+  borrowing func lastWrites() throws(RetirementRefusal) -> [Channel: Timestamp] {
+    var found: [Channel: Timestamp] = [:]
+    for channel in Channel.allCases { found[channel] = try files.status(of: channel)?.modified }
     return found
   }
 

@@ -139,6 +139,20 @@ final class HandsFixture {
     try store.syncBatch()
     try retirement.moveBounceAside(into: store)
     try store.syncBatch()
-    return try retirement.mark()
+    let marks = try retirement.mark()
+    try retirement.noteDeliveries(try look())
+    return marks
+  }
+}
+
+extension Recovery {
+  /// With one look for all.
+  static func finish(
+    _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore,
+    look: DeliveriesInFlight, boot: String
+  ) throws(RetirementRefusal) -> Outcome {
+    try finish(identity, in: layout, store: store, look: look, boot: boot) {
+      () throws(RetirementRefusal) in look
+    }
   }
 }

@@ -214,6 +214,50 @@ struct RetirementTests {
         == .damaged(path: queue.layout.path(.bounce, 50), why: "it is not a plain file"))
   }
 
+  @Test("A bounce is not put back under the number of a message that is being ended, or has ended")
+  func notPutBack() throws {
+    let aside = "qwarden.56.\(HandsFixture.birth.nanoseconds)"
+    func begun() throws -> Retirement {
+      let entry = try queue.entry(56, remote: ["Ta@r.test", "Db@r.test"], bounce: "<b>:\nold\n\n")
+      var retirement = try Retirement.open(
+        entry, sender: Address("alice@mx.test"), in: queue.layout)
+      try retirement.copy(into: store, at: entry.birth)
+      try retirement.moveBounceAside(into: store)
+      return retirement
+    }
+    // qmail-send has removed the last recipient file: it reads bounce/ID now, or has done so.
+    let ending = try begun()
+    unlink(queue.layout.path(.remote, 56))
+    try ending.cancel(from: store)
+    #expect(try queue.bounces() == [:])
+
+    // Killed between link and unlink: both names are one file. The next start removes both.
+    _ = try begun()
+    link("\(queue.queue)/bounce/\(aside)", queue.layout.path(.bounce, 56))
+    queue.finish(56)
+    let outcome = try Recovery.finish(
+      EntryIdentity(id: 56, birth: HandsFixture.birth), in: queue.layout, store: store,
+      look: try queue.look(), boot: Recovery.bootID())
+    #expect(outcome == .finishedByQmail)
+    #expect(try queue.bounces() == [:])
+  }
+
+  @Test("While a message is being set aside, its number stays its own")
+  func numberHeld() throws {
+    let entry = try queue.entry(57, remote: ["Ta@r.test"])
+    let path = queue.layout.path(.mess, 57)
+    let inode = try FileStatus.of(path).inode
+    var retirement = try Retirement.open(entry, sender: Address("alice@mx.test"), in: queue.layout)
+    try retirement.copy(into: store, at: entry.birth)
+    queue.finish(57)
+    for number in 0..<50 {
+      let later = "\(queue.queue)/pid/\(number)"
+      try queue.write("next", to: later)
+      #expect(try FileStatus.of(later).inode != inode)
+    }
+    try retirement.cancel(from: store)
+  }
+
   @Test("After a mark there is no cancelling")
   func noCancelAfterMark() throws {
     let entry = try queue.entry(51, remote: ["Ta@r.test"])
