@@ -37,7 +37,7 @@ extension QueueScanner {
         isTodo || !look.detail.contains(.recipients)
         ? names : try names.withChannels(queue, part: part)
       let reader = ThreadLook(look)
-      for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part) {
+      for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part).sorted() {
         if !isTodo, names.todo.contains(id) { continue }
         reader.read(id, near, listed: listed)
         if reader.isFull, !reader.hand(turn, body) { return false }

@@ -3,7 +3,9 @@ import Glibc
 import Mail
 import Synchronization
 
-/// One look at a whole queue, on two threads, with memory bounded however large it is (a list of numbers apart).
+/// One look at a whole queue, on two threads, with memory bounded however large it is (a list of one directory's numbers apart).
+///
+/// Messages are read in the order of their numbers, which is about that of the disk: names come in the order of their hashes, which makes a cold disk seek.
 public struct QueueScanner: Sendable {
   let layout: QueueLayout
 
@@ -46,7 +48,7 @@ public struct QueueScanner: Sendable {
     try TwoThreads.run(Int(queue.spread.split)) { part throws(QueueError) in
       var buffer = ReadBuffer()
       let near = try OpenQueue(queue, near: part)
-      for id in try queue.numbers(.info, part) where !inTodo.contains(id) {
+      for id in try queue.numbers(.info, part).sorted() where !inTodo.contains(id) {
         let state = near.channels(of: id, &buffer)
         if state.local != nil { local.add(1, ordering: .relaxed) }
         if state.remote != nil { remote.add(1, ordering: .relaxed) }
@@ -82,7 +84,7 @@ public struct QueueScanner: Sendable {
           return wanted
         }
       }
-      for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part) {
+      for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part).sorted() {
         if !isTodo, names.todo.contains(id) { continue }
         let outcome = near.entry(id, &buffer, listed: names).outcome
         if outcome == .gone { continue }
@@ -106,7 +108,7 @@ public struct QueueScanner: Sendable {
       var out: [UInt8] = []
       out.reserveCapacity(72 * 1024)
       let near = try OpenQueue(queue, near: part)
-      let numbers = try queue.numbers(.info, part)
+      let numbers = try queue.numbers(.info, part).sorted()
       // Most messages have recipients in one channel only: names cost less than openings that fail.
       let local = Set(try queue.numbers(.local, part))
       for id in numbers {
