@@ -176,7 +176,8 @@ public final class QueueWatcher {
   /// What is known to stand in the queue. Messages are those known and ``unread``; ``QueueScanner/counts()`` counts files as qmail-qstat does.
   public var counts: QueueCounts {
     QueueCounts(
-      messages: table.count + unread, unprocessed: table.count(.unprocessed), local: table.count(.local),
+      messages: table.count + unread, unprocessed: table.count(.unprocessed),
+      local: table.count(.local),
       remote: table.count(.remote), bouncing: table.count(.bouncing),
       doneOnly: table.count(.doneOnly))
   }
