@@ -3,13 +3,13 @@
 #   make test      every test
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
-#   make bench     qwarden beside the tools that administrators use (SIZES=1000,10000,100000 QMAIL=/var/qmail)
-#   make bench-check   the same at 100,000 messages, against the thresholds in Benchmarks/thresholds.json
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
+#   make bench     qwarden beside the tools that administrators use (SIZES=1000,10000,100000 QMAIL=/var/qmail)
+#   make bench-check   the same at 100,000 messages, against the thresholds in Benchmarks/thresholds.json
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test model build bench bench-check man install uninstall format lint clean packages
+.PHONY: demo test model build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -46,6 +46,7 @@ build: packages
 $(BINARY):
 	$(MAKE) build
 
+.PHONY: bench bench-check
 bench: build
 	$(SWIFT) build -c release --package-path Benchmarks
 	$(BENCH) --sizes $(SIZES) --json Benchmarks/.build/results.json --plot docs/growth.svg

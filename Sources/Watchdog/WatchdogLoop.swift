@@ -45,8 +45,7 @@ extension Watchdog {
     let now = WallClock.now()
     if trouble == nil {
       see(watcher.health(at: now))
-      // Of a queue that is still being looked at for the first time, what has been found so far is no growth.
-      if !moreIsThere { see(Observation(time: now, event: .counts(watcher.counts))) }
+      see(Observation(time: now, event: .counts(watcher.counts)))
       reconsiderBlocks(at: now)
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
@@ -132,6 +131,8 @@ extension Watchdog {
   }
 
   func see(_ observation: Observation) {
+    // Of a queue that is still being looked at for the first time, what has been found so far is no growth.
+    if case .counts = observation.event, moreIsThere { return }
     if case .health(let health) = observation.event { senderIsRunning = health.senderIsRunning }
     act(on: detector.observe(observation), at: observation.time)
   }
