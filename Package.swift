@@ -82,8 +82,8 @@ let package = Package(
     tests(
       of: "qwarden",
       [
-        "Mail", "Files", "QmailQueue", "QmailControl", "QmailSimulator", "Selection", "Policy",
-        "Ledger", "Response", "Systemd",
+        "Mail", "Files", "QmailQueue", "QmailControl", "QmailSimulator", "Selection", "Storms",
+        "Policy", "Ledger", "Response", "Systemd", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),

@@ -71,6 +71,11 @@ public actor Watchdog {
   var log: LogSource
   var logEvents: (any DispatchSourceRead)?
   var logIsDue = false
+  var metrics = Metrics()
+  /// Rates, totals and the queue's length of the last hour.
+  var flow: FlowMeter
+  /// Answers the commands' questions while it runs.
+  var questions: QuestionServer?
   var hasCaughtUp = false
 
   var sources: [any DispatchSourceProtocol] = []
@@ -85,6 +90,8 @@ public actor Watchdog {
   var nextFullPass = 0.0
   var lastReport = -1e9
   var lastWork = -1e9
+  /// And of the last writing of the metrics.
+  var lastMetrics = -1e9
 
   let started: Timestamp
   var look = StatusReport.Look()
@@ -94,6 +101,8 @@ public actor Watchdog {
   var progress = QuarantineProgress()
   /// The storms as the ledger has them: a storm that stands still is not written, and flushed, again at every tick.
   var remembered: [Storm] = []
+  /// The latest point of each open storm's timeline.
+  var pointed: [Int: IncidentPoint] = [:]
   /// Messages set aside for each incident of which nothing was said yet, and the incidents of which it was: once is enough, the
   /// storm's end gives the sum.
   var untold: [Int: Int] = [:]
@@ -127,6 +136,7 @@ public actor Watchdog {
       resuming: try ledger.openIncidents(), nextIncident: try ledger.nextIncident())
     notes = layout.notes + control.notes
     started = WallClock.now()
+    flow = FlowMeter(since: started)
     log = LogSource(policy.log, state: configuration.places.state, at: started)
   }
 
@@ -181,6 +191,7 @@ public actor Watchdog {
       queue.async { @Sendable [weak self] in self?.assumeIsolated { $0.lookSoon() } }
     }
     awaitLog()
+    awaitQuestions()
     tick(fullPass: true)
     notifier.ready(status: report().line)
   }
@@ -225,11 +236,13 @@ public actor Watchdog {
     lookIsDue = false
     queueEvents?.cancel()
     logEvents?.cancel()
+    questions?.assumeIsolated { $0.stop() }
     let now = WallClock.now()
     saveLogPosition(at: now, isLast: true)
     remember(detector.storms, at: now)
     tell(Event(.stopping, at: now, .info, reason, [JournalField(.reason, reason)]))
     try? report().write(state: configuration.places.state)
+    removeMetrics()
     onStop()
   }
 
@@ -247,6 +260,7 @@ public actor Watchdog {
         log = LogSource(fresh.log, state: configuration.places.state, at: now)
         awaitLog()
       }
+      if fresh.metrics != policy.metrics { removeMetrics() }
       policy = fresh
       responder.policy = fresh
       responder.control = control

@@ -46,10 +46,12 @@ extension Watchdog {
     if trouble == nil {
       see(watcher.health(at: now))
       see(Observation(time: now, event: .counts(watcher.counts)))
+      flow.sample(watcher.counts, at: now)
       reconsiderBlocks(at: now)
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
       remember(detector.storms, at: now)
+      draw(detector.storms, at: now)
       saveLogPosition(at: now)
       work()
     }
@@ -114,8 +116,10 @@ extension Watchdog {
     var events: [StormEvent] = []
     for observation in observations {
       log.count(observation)
+      flow.take(observation, isLogged: log.isFollowed)
       if !isReleased(observation, released) { events += detector.observe(observation) }
     }
+    flow.take(detector.outcomes, unseen: log.coverage?.logOnly ?? 0)
     return events
   }
 
@@ -156,6 +160,7 @@ extension Watchdog {
       for event in events {
         switch event {
         case .began(let storm), .changed(let storm):
+          if event.isBeginning { metrics.count(storm.kind) }
           try ledger.record(storm)
           context.storms[storm.incident] = storm
           tell(
@@ -165,6 +170,7 @@ extension Watchdog {
           planned += ResponsePlanner.plan(event, policy: policy, context: context)
         case .ended(let storm):
           try ledger.record(storm)
+          draw([storm], at: now, isLast: true)
           let kept = try ledger.quarantineCounts(incident: storm.incident)
           told.remove(storm.incident)
           tell(
