@@ -28,6 +28,7 @@ extension Watchdog {
   }
 
   func queueChanged() {
+    guard onStop != nil else { return }
     observe(fullPass: false)
     let now = seconds()
     if progress.hasMore
@@ -258,6 +259,7 @@ extension Watchdog {
     executor.queue.asyncAfter(deadline: .now() + delay) { @Sendable [weak self] in
       self?.assumeIsolated { watchdog in
         watchdog.workIsScheduled = false
+        guard watchdog.onStop != nil else { return }
         if watchdog.moreIsThere { watchdog.observe(fullPass: false) }
         if watchdog.progress.hasMore || watchdog.progress.waiting > 0 { watchdog.work() }
         if watchdog.seconds() - watchdog.lastReport > Self.reportPause { watchdog.publish() }

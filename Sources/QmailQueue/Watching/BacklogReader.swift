@@ -37,7 +37,8 @@ final class BacklogReader: Sendable {
   init(_ ids: [UInt64], _ queue: OpenQueue, fewest: Int = 10_000) {
     total = ids.count
     state = Mutex(State(ids: ids))
-    DispatchQueue.global().async { [self] in
+    // A queue of its own gets a thread at once, however busy those of the pool are; it does the work alone where they are all taken.
+    DispatchQueue(label: "qwarden.backlog").async { [self] in
       // Handed over rather than shared: of a million numbers there is one copy.
       var ids = state.withLock { state in
         defer { state.ids = [] }
