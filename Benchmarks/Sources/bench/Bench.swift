@@ -24,6 +24,7 @@ import Foundation
   var check: String?
 
   static func main() {
+    setvbuf(stdout, nil, _IOLBF, 0)
     do {
       let bench = try Bench(CommandLine.arguments.dropFirst())
       try bench.run()

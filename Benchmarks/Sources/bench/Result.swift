@@ -28,13 +28,13 @@ struct Result: Codable {
     func pad(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(0, width - text.count))
     }
-    return pad(key, 44) + pad("\(size)", 9) + pad(text(ours), 14)
+    return pad(key, 54) + pad("\(size)", 9) + pad(text(ours), 14)
       + pad(other == nil ? "" : text(theirs), 14)
       + (ratio.map { String(format: "%.3f", $0) } ?? "")
   }
 
   static let heading =
-    "benchmark                                   messages ours          other         ratio"
+    "benchmark                                             messages ours          other         ratio"
 }
 
 /// A bound recorded in the repository.
