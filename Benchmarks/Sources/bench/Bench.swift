@@ -24,7 +24,6 @@ import Foundation
   var check: String?
 
   static func main() {
-    setvbuf(stdout, nil, _IOLBF, 0)
     do {
       let bench = try Bench(CommandLine.arguments.dropFirst())
       try bench.run()
@@ -61,17 +60,17 @@ import Foundation
 
   func run() throws {
     let isPrivate = try enterNamespace()
-    print(Result.heading)
+    tell(Result.heading)
     var results: [Result] = []
     for size in sizes {
       let queue = try TestQueue(size, in: directory, standingIn: isPrivate ? qmail : nil)
       defer { queue.remove() }
-      results += try Comparisons(bench: self, queue: queue).run { print($0.row) }
+      results += try Comparisons(bench: self, queue: queue).run { tell($0.row) }
     }
     for missing in Set(results.filter { $0.other != nil && $0.theirs == nil }.compactMap(\.other))
       .sorted()
     {
-      print("missing on this machine: \(missing)")
+      tell("missing on this machine: \(missing)")
     }
     if let json {
       let encoder = JSONEncoder()
@@ -83,9 +82,9 @@ import Foundation
       let thresholds = try JSONDecoder().decode(
         [Threshold].self, from: Data(contentsOf: URL(fileURLWithPath: check)))
       let complaints = thresholds.compactMap { $0.complaint(results) }
-      for complaint in complaints { print("NOT MET: \(complaint)") }
+      for complaint in complaints { tell("NOT MET: \(complaint)") }
       if !complaints.isEmpty { throw Failure("\(complaints.count) thresholds are not met") }
-      print("All thresholds that were measured are met.")
+      tell("All thresholds that were measured are met.")
     }
   }
 
@@ -103,3 +102,6 @@ import Foundation
     throw Failure("\(unshare): \(String(cString: strerror(errno)))")
   }
 }
+
+/// A line on standard output, at once.
+func tell(_ line: String) { FileHandle.standardOutput.write(Data("\(line)\n".utf8)) }
