@@ -8,9 +8,9 @@ import Testing
 @Suite("Two policies compared")
 struct ComparisonTests {
   private func compare(_ name: String, _ first: Policy, _ second: Policy) throws -> Comparison {
-    let trace = try TraceFile("\(samples)/\(name).jsonl.gz")
+    let trace = try Recorded.trace(name)
     var comparison = Comparison(first, second, header: trace.header)
-    while let observation = try trace.next() { comparison.observe(observation) }
+    for observation in trace.observations { comparison.observe(observation) }
     return comparison
   }
 

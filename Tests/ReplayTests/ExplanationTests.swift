@@ -9,9 +9,9 @@ struct ExplanationTests {
   private func replay(_ name: String, _ policy: Policy, until end: Double = .infinity) throws
     -> Replay
   {
-    let trace = try TraceFile("\(samples)/\(name).jsonl.gz")
+    let trace = try Recorded.trace(name)
     var replay = Replay(policy: policy, header: trace.header)
-    while let observation = try trace.next(), observation.time.seconds <= end {
+    for observation in trace.observations.prefix(while: { $0.time.seconds <= end }) {
       _ = replay.observe(observation)
     }
     return replay

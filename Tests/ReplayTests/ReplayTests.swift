@@ -5,19 +5,37 @@ import Policy
 import Replay
 import Response
 import Storms
+import Synchronization
 import Testing
 
 /// The recorded traces that the detector's tests use too.
-let samples = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+private let samples = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
   .deletingLastPathComponent().appendingPathComponent("StormsTests/Samples").path
 
+/// A recorded trace, read once for all tests.
+struct Recorded {
+  var header: TraceReader.Header
+  var observations: [Observation] = []
+
+  private static let known = Mutex<[String: Recorded]>([:])
+
+  static func trace(_ name: String) throws -> Recorded {
+    try known.withLock { known in
+      if let trace = known[name] { return trace }
+      let file = try TraceFile("\(samples)/\(name).jsonl.gz")
+      var trace = Recorded(header: file.header)
+      while let observation = try file.next() { trace.observations.append(observation) }
+      #expect(file.damage == nil)
+      known[name] = trace
+      return trace
+    }
+  }
+}
+
 private func replay(_ name: String, _ policy: Policy) throws -> [ReplayEvent] {
-  let trace = try TraceFile("\(samples)/\(name).jsonl.gz")
+  let trace = try Recorded.trace(name)
   var replay = Replay(policy: policy, header: trace.header)
-  var events: [ReplayEvent] = []
-  while let observation = try trace.next() { events += replay.observe(observation) }
-  #expect(trace.damage == nil)
-  return events
+  return trace.observations.flatMap { replay.observe($0) }
 }
 
 func enforcing(_ change: (inout Policy) -> Void = { _ in }) -> Policy {

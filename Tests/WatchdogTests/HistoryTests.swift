@@ -89,11 +89,11 @@ import Testing
     try Folder.make(state)
     defer { try? FileManager.default.removeItem(atPath: state) }
     var policy = Policy.History()
-    policy.size = 300_000
+    policy.size = 100_000
     var history = TrafficHistory(policy, state: state, header: header, at: begin)
     let folder = HistoryFolder(state: state)
     var most: Int64 = 0
-    for number in 0..<60_000 {
+    for number in 0..<20_000 {
       let now = begin + .milliseconds(Int64(number) * 100)
       history.add(arrival(number, at: now))
       guard number % 50 == 0 else { continue }
@@ -101,11 +101,11 @@ import Testing
       most = max(most, try folder.segments().reduce(0) { $0 + $1.size })
     }
     history.end()
-    #expect(most > 200_000 && most < 330_000)
+    #expect(most > 60_000 && most < 115_000)
     let left = try read(folder.paths(since: begin))
-    #expect(left.last == 59_999)
-    #expect(left.count > 1000 && left.count < 60_000)
-    #expect(left == Array(left[0]...59_999))
+    #expect(left.last == 19_999)
+    #expect(left.count > 500 && left.count < 20_000)
+    #expect(left == Array(left[0]...19_999))
   }
 
   @Test("what is older than it is to be kept goes at the next hour")
