@@ -328,8 +328,10 @@ extension Responder {
   ) throws(Trouble) {
     var unwanted = records.filter(\.keepsNothing)
     if unwanted.isEmpty { return }
+    // Each fsync(2) would wait for the disk by itself.
+    if unwanted.count > 8 { try attempt { try layout.sync() } }
     for index in unwanted.indices {
-      try flushMarks(unwanted[index].identity.id)
+      if unwanted.count <= 8 { try flushMarks(unwanted[index].identity.id) }
       unwanted[index].state = .marked
       unwanted[index].marked = now
     }

@@ -110,7 +110,8 @@ struct RemovalWork {
       for (identity, fate) in fates { account.fates[identity.id] = told(fate) }
       rest = rest.dropFirst(lot.count)
     }
-    unprocessed = Array(rest)
+    // Where qmail-send was started meanwhile some have none.
+    unprocessed.removeAll { account.fates[$0.identity.id] != nil }
   }
 
   /// Takes those out of `unprocessed` that qmail-send has taken in or that have left.
