@@ -1,13 +1,14 @@
 # The front door. A new machine needs Swift and make; what else is missing is installed first.
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
+#   make crash     the program killed before every call that changes something
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test model build man install uninstall format lint clean packages
+.PHONY: demo test crash model build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -27,6 +28,10 @@ demo: packages
 
 test: packages
 	$(SWIFT) test
+
+# The suite takes a sample of it.
+crash: packages
+	QWARDEN_CRASH_SWEEP=1 $(SWIFT) test --filter CrashTests
 
 # DEEP=1 also kills both programs in one run.
 model:
