@@ -115,6 +115,11 @@ uninstall:
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || \
 	  { journalctl --update-catalog; systemctl daemon-reload; }
 
+# The program killed before every call that changes something; the suite takes a sample of it.
+.PHONY: crash
+crash: packages
+	QWARDEN_CRASH_SWEEP=1 $(SWIFT) test --filter CrashTests
+
 format:
 	$(SWIFT) format -i --recursive $(SOURCES)
 

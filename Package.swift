@@ -14,7 +14,7 @@ func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .testTarget(
     name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
-    resources: name == "Mail" || name == "Storms" ? [.copy("Samples")] : [],
+    resources: ["Mail", "Storms", "Ledger"].contains(name) ? [.copy("Samples")] : [],
     swiftSettings: strict)
 }
 
