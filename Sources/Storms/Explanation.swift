@@ -122,8 +122,6 @@ extension StormDetector {
   private func standing(of offender: Offender) -> Explanation.Standing? {
     guard var group = groups.group(offender) else { return nil }
     group.window.advance(to: now)
-    var everybody = everybody
-    everybody.advance(to: now)
     let sum = group.window.sum
     var storm = Storm(
       incident: 0, kind: kind([offender]), began: now - settings.window, lastSeen: now,
@@ -138,7 +136,7 @@ extension StormDetector {
     storm.evidence.listMarked = Int(sum.listMarked)
     storm.evidence.failuresProven = group.test.isProven
     let verdict = group.verdict(
-      settings, isWide: offender.isWide, isOutage: isOutage(beside: group))
+      settings, seenShare: seenShare(offender), isWide: offender.isWide, isOutage: now < outageEnds)
     return Explanation.Standing(
       offender: offender, evidence: storm.evidence, normal: group.normal.normal,
       steps: group.steps(settings), verdict: verdict.map { "\($0)" },
@@ -154,7 +152,7 @@ extension StormDetector {
       notices.advance(to: now)
       return [
         Explanation.Step(
-          name: "notices", isReached: notices.isStorm(settings),
+          name: "notices", isReached: notices.isStorm(settings, seesAll: seesAll),
           text:
             "\(notices.count) failure notices that nobody asked for \(window), of \(settings.messages); \(max(0, notices.window.sum.failed)) failed; \(notices.test.text)"
         )
