@@ -54,7 +54,7 @@ public struct ExplanationReport: Sendable {
       if standing.storm.incident != 0, standing.evidence.messages == 0 { continue }
       if explanation.message != nil { lines.append(name(of: standing.offender)) }
       for step in standing.steps { add(mark(step), step.text) }
-      add("verdict", standing.verdict.map { "a storm, for its \($0)" } ?? "no storm")
+      add("verdict", verdict(standing))
     }
     for storm in explanation.storms {
       add("storm", "\(storm.incident), \(storm.kind.rawValue): \(storm.reason)")
@@ -144,6 +144,15 @@ public struct ExplanationReport: Sendable {
 
   private func name(of offender: Offender) -> String {
     "\(offender.type) \(Escaping.terminal(offender.value))"
+  }
+
+  private func verdict(_ standing: Explanation.Standing) -> String {
+    switch standing.verdict {
+    case nil: "no storm"
+    case "suspicion": "a flood by its looks: told of, and acted on once it fails"
+    case "volume": "far more than usual: told of, and left alone"
+    case let why?: "a storm, for its \(why)"
+    }
   }
 
   private func mark(_ step: Explanation.Step) -> String {
