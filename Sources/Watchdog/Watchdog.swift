@@ -43,6 +43,8 @@ public actor Watchdog {
   /// Messages taken in at once, so that the first look at a large queue neither fills memory nor keeps the keep-alive waiting.
   static let atOnce = 1024
   static let gentlePause = 0.2
+  /// Where a log tells of outcomes, looks that events call for follow each other no faster than this: what arrives is read meanwhile.
+  static let lookPause = 0.05
   static let reportPause = 1.0
 
   let executor = DispatchExecutor(label: "qwarden.watchdog")
@@ -62,6 +64,10 @@ public actor Watchdog {
   var detector: StormDetector
   /// When observations were last handed to it.
   var lastTaken = Timestamp(seconds: 3600)
+  /// inotify's; suspended while a look is due.
+  var queueEvents: (any DispatchSourceRead)?
+  var lookIsDue = false
+  var lastLook = -1e9
   var log: LogSource
   var logEvents: (any DispatchSourceRead)?
   var logIsDue = false
@@ -176,10 +182,13 @@ public actor Watchdog {
     if let descriptor = watcher.eventDescriptor {
       let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: executor.queue)
       source.setEventHandler { @Sendable [weak self] in
-        self?.assumeIsolated { $0.queueChanged() }
+        self?.assumeIsolated { $0.lookSoon() }
       }
       source.activate()
-      sources.append(source)
+      queueEvents = source
+    }
+    watcher.readArrivals { [weak self, queue = executor.queue] in
+      queue.async { @Sendable [weak self] in self?.assumeIsolated { $0.lookSoon() } }
     }
     awaitLog()
     awaitQuestions()
@@ -221,6 +230,11 @@ public actor Watchdog {
     notifier.stopping(status: "stopping: \(reason)")
     timer?.cancel()
     for source in sources { source.cancel() }
+    watcher.endReading()
+    // A suspended source must not be let go of.
+    if lookIsDue { queueEvents?.resume() }
+    lookIsDue = false
+    queueEvents?.cancel()
     logEvents?.cancel()
     questions?.assumeIsolated { $0.stop() }
     let now = WallClock.now()

@@ -48,6 +48,7 @@ extension Watchdog {
     queue.bouncing = counts.bouncing
     queue.doneOnly = counts.doneOnly
     queue.senderIsRunning = senderIsRunning
+    queue.unread = watcher.unread
     let kept = try? ledger.quarantineCounts()
     var report = StatusReport(
       version: configuration.version, pid: getpid(), started: started.seconds,
