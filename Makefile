@@ -6,6 +6,8 @@
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
+#   make bench     qwarden beside the tools that administrators use (SIZES=1000,10000,100000 QMAIL=/var/qmail)
+#   make bench-check   the same at 100,000 messages, against the thresholds in Benchmarks/thresholds.json
 .POSIX:
 .SUFFIXES:
 .PHONY: demo test model fuzz build man install uninstall format lint clean packages
@@ -21,7 +23,10 @@ PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
 COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
 SHARE = $(DESTDIR)$(PREFIX)/share
 DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
-SOURCES = Sources Tests Package.swift Fuzz/Package.swift Fuzz/Sources/fuzz
+SOURCES = Sources Tests Package.swift Benchmarks/Sources Benchmarks/Package.swift Fuzz/Package.swift Fuzz/Sources/fuzz
+SIZES = 1000,10000,100000
+QMAIL = /var/qmail
+BENCH = Benchmarks/.build/release/bench --qwarden $(CURDIR)/$(BINARY) --qmail $(QMAIL)
 
 demo: packages
 	$(SWIFT) run qwarden demo
@@ -45,6 +50,15 @@ build: packages
 # Not rebuilt here, so that `sudo make install` needs no Swift: run `make build` first, as yourself.
 $(BINARY):
 	$(MAKE) build
+
+.PHONY: bench bench-check
+bench: build
+	$(SWIFT) build -c release --package-path Benchmarks
+	$(BENCH) --sizes $(SIZES) --json Benchmarks/.build/results.json --plot docs/growth.svg
+
+bench-check: build
+	$(SWIFT) build -c release --package-path Benchmarks
+	$(BENCH) --sizes 100000 --warm --check Benchmarks/thresholds.json
 
 # The program itself knows its manual, its policy and its options.
 man: $(PAGES) $(COMPLETIONS)

@@ -2,6 +2,7 @@
 #include "CLinux.h"
 
 #include <malloc.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@ ssize_t clinux_getdents64(int fd, void *buffer, size_t size) {
 }
 
 int clinux_syncfs(int fd) { return syncfs(fd); }
+
+int clinux_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
 void clinux_trim(void) { malloc_trim(0); }
 

@@ -4,10 +4,13 @@ import Glibc
 public struct FileLock: ~Copyable, Sendable {
   private let file: Descriptor
 
-  /// Creates `path` when missing and takes the lock.
+  /// Takes the lock, creating `path` when it is missing and `creating`.
   /// - Returns: nil when somebody else holds it and `waiting` is false.
-  public static func take(_ path: String, waiting: Bool) throws(FileError) -> FileLock? {
-    let file = try Descriptor.open(path, [.readWrite, .create], mode: 0o600)
+  public static func take(_ path: String, waiting: Bool, creating: Bool = true)
+    throws(FileError) -> FileLock?
+  {
+    let file = try Descriptor.open(
+      path, creating ? [.readWrite, .create] : .readWrite, mode: 0o600)
     while flock(file.number, LOCK_EX | (waiting ? 0 : LOCK_NB)) != 0 {
       if errno == EINTR { continue }
       if errno == EWOULDBLOCK { return nil }

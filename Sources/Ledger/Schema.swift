@@ -121,7 +121,20 @@ enum Schema {
     ) STRICT;
     CREATE UNIQUE INDEX actions_alike
       ON actions(ifnull(incident, 0), action, value, outcome, why);
+    """,
     """
+    CREATE TABLE incident_points (
+      incident INTEGER NOT NULL REFERENCES incidents(number) ON DELETE CASCADE,
+      time INTEGER NOT NULL,
+      waiting INTEGER NOT NULL,
+      leaving INTEGER NOT NULL,
+      messages INTEGER NOT NULL,
+      failed INTEGER NOT NULL,
+      delivered INTEGER NOT NULL,
+      set_aside INTEGER NOT NULL,
+      PRIMARY KEY (incident, time)
+    ) STRICT, WITHOUT ROWID;
+    """,
   ]
 
   /// Brings a database to ``version``, inside the caller's transaction.

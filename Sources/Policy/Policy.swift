@@ -16,8 +16,16 @@ public struct Policy: Sendable, Hashable {
   public var blocking = Blocking()
   public var quarantine = Quarantine()
   public var protect = Protection()
+  public var metrics = Metrics()
 
   public init() {}
+
+  /// Figures for Prometheus.
+  public struct Metrics: Sendable, Hashable {
+    /// Where they are written; nil for nowhere.
+    public var file: String?
+    public init() {}
+  }
 
   /// How often the queue is looked at.
   public struct Polling: Sendable, Hashable {

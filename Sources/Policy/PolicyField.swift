@@ -71,6 +71,7 @@ struct PolicyField {
       .list(
         "protect.uids", \.protect.uids, "a uid such as 33",
         { $0.utf8.allSatisfy { (48...57).contains($0) } ? UInt32($0) : nil }),
+      .metricsFile("metrics.file", \.metrics.file),
     ]
   }
 
@@ -269,6 +270,25 @@ struct PolicyField {
             $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") && $0 != UInt8(ascii: "[")
           }
         return isTag ? text : nil
+      })
+  }
+
+  private static func metricsFile(_ name: String, _ target: WritableKeyPath<Policy, String?>)
+    -> PolicyField
+  {
+    scalar(
+      name, target, "none or the path of a file that ends in .prom", write: { $0 ?? "none" },
+      hint: { scalar in
+        if !scalar.string.hasPrefix("/") { return "a path begins with /" }
+        return scalar.string.hasSuffix(".prom") ? nil : "node_exporter reads only files in .prom"
+      },
+      read: { scalar -> String?? in
+        let text = scalar.string
+        if text == "none" { return .some(nil) }
+        let isPath =
+          text.hasPrefix("/") && text.hasSuffix(".prom") && !text.hasSuffix("/.prom")
+          && text.utf8.count <= 4096 && text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
+        return isPath ? .some(text) : nil
       })
   }
 

@@ -65,5 +65,7 @@ public struct PolicySetting: Sendable, Hashable {
     "protect.clients": "Client addresses or ranges whose mail is never set aside.",
     "protect.users": "Users that clients authenticate as, whose mail is never set aside.",
     "protect.uids": "Local programs, by uid, whose mail is never set aside.",
+    "metrics.file":
+      "Where the daemon writes its figures every five seconds, in the text format of Prometheus, for node_exporter's --collector.textfile.directory. In the unit's sandbox the file's directory needs a line ReadWritePaths= ('systemctl edit qwarden').",
   ]
 }

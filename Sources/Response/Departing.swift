@@ -35,6 +35,14 @@ extension Responder {
         fail("watch", value, .refusal(error), incident: record.incident, &outcomes)
       }
     }
+    try noteGone(gone, store, now, &outcomes)
+  }
+
+  /// These entries have left the queue.
+  func noteGone(
+    _ gone: [QuarantineRecord], _ store: QuarantineStore, _ now: Timestamp,
+    _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
     if gone.isEmpty { return }
     try attempt { try ledger.recordGone(gone, at: now) }
     try step(.goneRecorded)

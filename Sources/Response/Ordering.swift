@@ -87,6 +87,23 @@ extension Responder {
     _ messages: [(identity: EntryIdentity, sender: Address)], by order: RemovalOrder,
     at now: Timestamp
   ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
+    carryOut(messages, by: order) { lot, isHeld, outcomes throws(Trouble) in
+      let rows = try intend(lot, by: order, now, &outcomes)
+      _ = try retire(rows, now, &outcomes)
+      // qmail-send is stopped: nobody else ends what is marked now.
+      if isHeld { try removeForQmail(lot.map(\.identity), now, &outcomes) }
+      return true
+    }
+  }
+
+  typealias Chosen = (identity: EntryIdentity, sender: Address)
+
+  /// - Parameter body: takes one batch through all steps, under the hands' lock and, where `isHeld`, with qmail-send kept from starting;
+  ///   false: nothing was touched.
+  func carryOut(
+    _ messages: [Chosen], by order: RemovalOrder,
+    _ body: (_ lot: [Chosen], _ isHeld: Bool, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool
+  ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
     var fates: [EntryIdentity: RemovalFate] = [:]
     var rest = messages[...]
     while !rest.isEmpty {
@@ -94,21 +111,13 @@ extension Responder {
       rest = rest.dropFirst(Self.batch)
       var outcomes: [Outcome] = []
       do throws(Trouble) {
+        var isDone = false
         try withHands { () throws(Trouble) in
-          let rows = try attempt {
-            try ledger.orderQuarantine(
-              of: Array(lot), note: order.note,
-              keeping: order.keepsCopy ? policy.quarantine.keep : nil, at: now)
+          try withQmailHeldOff { isHeld throws(Trouble) in
+            isDone = try body(Array(lot), isHeld, &outcomes)
           }
-          try step(.quarantineIntended)
-          let begun = rows.filter { $0.state == .copied }
-          if !begun.isEmpty {
-            let store = try quarantine()
-            let look = try settledLook()
-            for row in begun { try finish(row, store, look, now, &outcomes) }
-          }
-          _ = try retire(rows.filter { $0.state == .intended }, now, &outcomes)
         }
+        if !isDone { return (fates, nil) }
         for (identity, _) in lot { fates[identity] = try fate(of: identity, outcomes) }
       } catch {
         for (identity, _) in lot {
@@ -125,6 +134,26 @@ extension Responder {
       }
     }
     return (fates, nil)
+  }
+
+  /// Commits the order, and finishes what another process has begun with these messages.
+  /// - Returns: the rows that nothing has been done for yet.
+  func intend(
+    _ lot: [Chosen], by order: RemovalOrder, _ now: Timestamp, _ outcomes: inout [Outcome]
+  ) throws(Trouble) -> [QuarantineRecord] {
+    let rows = try attempt {
+      try ledger.orderQuarantine(
+        of: lot, note: order.note, keeping: order.keepsCopy ? policy.quarantine.keep : nil,
+        at: now)
+    }
+    try step(.quarantineIntended)
+    let begun = rows.filter { $0.state == .copied }
+    if !begun.isEmpty {
+      let store = try quarantine()
+      let look = try settledLook()
+      for row in begun { try finish(row, store, look, now, &outcomes) }
+    }
+    return rows.filter { $0.state == .intended }
   }
 
   /// Takes back orders that could not be carried out yet. What a storm's response chose stays chosen.

@@ -177,7 +177,7 @@ extension Responder {
   }
 
   /// The floors hold here too: a storm's intents may be many more than there is room for.
-  private func checkRoom() throws(Trouble) {
+  func checkRoom() throws(Trouble) {
     let free: (space: Double, inodes: Double)
     do throws(FileError) { free = try Folder.free(places.state) } catch { throw .file(error) }
     if free.space < policy.quarantine.minimumFreeSpace {
@@ -300,7 +300,7 @@ extension Responder {
     try attempt { try ledger.record(history.actions) }
   }
 
-  private func tell(
+  func tell(
     _ records: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome]
   ) throws(Trouble) {
     var history = History(now)
@@ -317,7 +317,7 @@ extension Responder {
 
   /// Removes the copies of those messages, just marked, that are not to be kept. Their marks are flushed to the disk first: afterwards
   /// there is nothing to make lost ones good from. The rows are watched on until qmail-send has removed the entries.
-  private func discard(
+  func discard(
     _ records: [QuarantineRecord], _ store: QuarantineStore, _ now: Timestamp,
     _ outcomes: inout [Outcome]
   ) throws(Trouble) {

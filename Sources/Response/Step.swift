@@ -15,6 +15,8 @@ enum Step: String, Sendable, CaseIterable {
   case marked
   case deliveriesNoted
   case marksRecorded
+  /// Only where qmail-send is stopped: its files were removed in qmail-send's stead.
+  case removedForQmail
   case goneRecorded
 
   case releaseStarted

@@ -37,9 +37,14 @@ struct RegexSearch: ~Copyable {
   mutating func finish() -> Bool { matcher.matchesAtEnd(state) }
 }
 
-/// The lazily built deterministic automaton of one expression.
+/// The lazily built deterministic automaton of one expression; where a text makes more of its states than it uses, the
+/// non-deterministic one goes on from there.
 struct RegexMatcher: Sendable {
   private static let cacheLimit = 1000
+  /// A state must have served so many bytes on average, or making it does not pay.
+  private static let payingBytes = 1000
+  /// The state that stands for the set in `wide`.
+  private static let inWide = -1
   private let program: [RegularExpression.Instruction]
   /// For each deterministic state its automaton states, and whether one of them is the match.
   private var sets: [[Int32]] = []
@@ -47,6 +52,9 @@ struct RegexMatcher: Sendable {
   private var numbers: [[Int32]: Int] = [:]
   /// 256 successors a state: the state's number times 256, -1 where not yet known, and -2 for a state that matches.
   private var next: [Int32] = []
+  private var wide: WideAutomaton?
+  /// Bytes seen since the states were thrown away last.
+  private var bytesSeen = 0
   private var marks: [UInt32]
   private var mark: UInt32 = 0
 
@@ -56,14 +64,29 @@ struct RegexMatcher: Sendable {
   }
 
   /// The state before the first byte of a text.
-  mutating func begin() -> Int { number(of: closure(of: [0], atStart: true)) }
+  mutating func begin() -> Int {
+    let first = closure(of: [0], atStart: true)
+    guard wide != nil, !isMatch(first) else { return number(of: first) }
+    wide?.begin(first, program)
+    return Self.inWide
+  }
 
   mutating func run(_ text: Span<UInt8>, _ state: inout Int) -> Bool {
+    if state == Self.inWide { return wide?.run(text) ?? false }
     if accepting[state] { return true }
     var at = 0
     while at < text.count {
+      let before = at
       if runKnown(text, &at, &state) { return true }
+      bytesSeen += at - before
       if at == text.count { return false }
+      if sets.count >= Self.cacheLimit {
+        if bytesSeen < Self.cacheLimit * Self.payingBytes {
+          goWide(from: &state)
+          return wide?.run(text.extracting(at...)) ?? false
+        }
+        state = forgetAll(but: state)
+      }
       state = learn(state, text[at])
       at += 1
       if accepting[state] { return true }
@@ -89,9 +112,10 @@ struct RegexMatcher: Sendable {
   }
 
   mutating func matchesAtEnd(_ state: Int) -> Bool {
-    if accepting[state] { return true }
+    let set = state == Self.inWide ? wide?.set(program) ?? [] : sets[state]
+    if isMatch(set) { return true }
     var seen = Set<Int>()
-    var stack = sets[state].map(Int.init)
+    var stack = set.map(Int.init)
     while let at = stack.popLast() {
       guard seen.insert(at).inserted else { continue }
       switch program[at] {
@@ -114,17 +138,32 @@ struct RegexMatcher: Sendable {
         seeds.append(Int(at) + 1)
       }
     }
-    let reached = closure(of: seeds, atStart: false)
-    if sets.count >= Self.cacheLimit, numbers[reached] == nil {
-      sets.removeAll(keepingCapacity: true)
-      accepting.removeAll(keepingCapacity: true)
-      numbers.removeAll(keepingCapacity: true)
-      next.removeAll(keepingCapacity: true)
-      return number(of: reached)
-    }
-    let successor = number(of: reached)
+    let successor = number(of: closure(of: seeds, atStart: false))
     next[state * 256 + Int(byte)] = accepting[successor] ? -2 : Int32(successor * 256)
     return successor
+  }
+
+  private mutating func forgetAll(but state: Int) -> Int {
+    let set = sets[state]
+    sets.removeAll(keepingCapacity: true)
+    accepting.removeAll(keepingCapacity: true)
+    numbers.removeAll(keepingCapacity: true)
+    next.removeAll(keepingCapacity: true)
+    bytesSeen = 0
+    return number(of: set)
+  }
+
+  private mutating func goWide(from state: inout Int) {
+    if wide == nil {
+      var maker = self
+      wide = WideAutomaton(program) { maker.closure(of: [$0], atStart: false) }
+    }
+    wide?.begin(sets[state], program)
+    state = Self.inWide
+  }
+
+  private func isMatch(_ set: [Int32]) -> Bool {
+    set.contains { if case .match = program[Int($0)] { true } else { false } }
   }
 
   private mutating func number(of set: [Int32]) -> Int {
@@ -132,8 +171,7 @@ struct RegexMatcher: Sendable {
     let number = sets.count
     numbers[set] = number
     sets.append(set)
-    accepting.append(
-      set.contains { if case .match = program[Int($0)] { true } else { false } })
+    accepting.append(isMatch(set))
     next.append(contentsOf: repeatElement(-1, count: 256))
     return number
   }

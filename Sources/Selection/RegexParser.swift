@@ -46,7 +46,14 @@ struct RegexParser {
       at += 1
       branches.append(try sequence())
     }
-    return branches.count == 1 ? branches[0] : .either(branches)
+    if branches.count == 1 { return branches[0] }
+    // `a|b` is `[ab]`: one way to go on instead of several.
+    var all = ByteSet()
+    for branch in branches {
+      guard case .bytes(let set) = branch else { return .either(branches) }
+      all.formUnion(set)
+    }
+    return .bytes(all)
   }
 
   private mutating func sequence() throws(PatternError) -> RegexTree {

@@ -81,6 +81,7 @@ extension StormDetector {
       identity: EntryIdentity(id: id, birth: now), facts: facts)
     message.hasLog = true
     message.loggedUID = uid
+    ranks.arrived(facts, at: now, now: now)
     mail.setLogged(id, mail.insert(message))
   }
 
@@ -93,6 +94,7 @@ extension StormDetector {
     mail[serial].hasLog = true
     guard !mail[serial].isSeen else { return }
     // Known from the log only: its recipients show one by one.
+    ranks.add(Tally(recipients: 1), mail[serial].facts, at: now)
     if channel == .local {
       mail[serial].facts.localCount += 1
     } else {

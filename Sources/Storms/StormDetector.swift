@@ -42,6 +42,8 @@ public struct StormDetector: Sendable {
   /// All outbound mail that is in no storm, and the clients and uids whose recipients fail or wait.
   var everybody: TallyWindow
   var badSources: Spread
+  /// Who sends most: told, never judged by.
+  var ranks: RankingTable
   /// The newest birth of a message that has finished on each channel, and when anything finished there.
   var finished: [Channel: (birth: Timestamp, seen: Timestamp)] = [:]
   var suspects: [Offender] = []
@@ -66,6 +68,7 @@ public struct StormDetector: Sendable {
     stall = StallWatch(settings)
     everybody = TallyWindow(settings.window)
     badSources = Spread(window: settings.window)
+    ranks = RankingTable(settings.window)
     episodes = resuming.map { Episode($0, settings: settings, lastBusy: nil) }
   }
 
@@ -150,6 +153,7 @@ extension StormDetector {
     message.deliveredByQueue = message.done
     let serial = mail.insert(message)
     mail.setCurrent(id, serial)
+    ranks.arrived(facts, at: entry.identity.birth, now: now)
     welcome(serial, entry)
     if entry.isBouncing { fail(serial, atLeast: 1) }
   }
@@ -166,6 +170,7 @@ extension StormDetector {
   private mutating func meet(_ serial: Int, _ entry: Entry, _ facts: MailFacts) {
     let known = mail[serial]
     if let uid = known.loggedUID { log.learn(facts, logged: uid) }
+    ranks.met(known, facts, at: now)
     mail[serial].identity = entry.identity
     mail[serial].facts = facts
     mail[serial].isSeen = true
@@ -523,6 +528,7 @@ extension StormDetector {
   private mutating func credit(
     _ facts: MailFacts, keys: [Offender], incident: Int?, _ tally: Tally
   ) {
+    ranks.add(tally, facts, at: now)
     if let incident {
       guard let place = episodes.firstIndex(where: { $0.storm.incident == incident }) else {
         return

@@ -56,8 +56,11 @@ public struct ServiceNotifier: Sendable {
   }
 
   /// Resets the watchdog's timer. Call it from the loop that does the work, so that a hung loop is restarted.
-  @discardableResult public func keepAlive(status: String? = nil) -> Outcome {
-    send(["WATCHDOG=1"], status)
+  /// - Parameter isStarting: `ready` is still to come; systemd then waits a minute more for it.
+  @discardableResult public func keepAlive(status: String? = nil, isStarting: Bool = false)
+    -> Outcome
+  {
+    send(["WATCHDOG=1"] + (isStarting ? ["EXTEND_TIMEOUT_USEC=60000000"] : []), status)
   }
 
   /// Bytes; a longer status is cut. It is one line on a terminal.

@@ -44,6 +44,8 @@ final class LogSource {
     open(at: now)
   }
 
+  var isFollowed: Bool { way != nil }
+
   /// Readable when the log changed; nil where there is no log, or nothing tells of changes.
   var descriptor: Int32? {
     switch way {

@@ -33,6 +33,8 @@ public struct StatusReport: Codable, Sendable, Hashable {
     public var bouncing: Int?
     public var doneOnly: Int?
     public var senderIsRunning: Bool?
+    /// Messages found and not read yet: how far the first look at a large queue is.
+    public var unread = 0
 
     public init() {}
   }
@@ -43,8 +45,9 @@ public struct StatusReport: Codable, Sendable, Hashable {
     public var gone = 0
     public var opened = 0
     public var seconds = 0.0
-    /// Messages seen since the start.
+    /// Messages read since the start, and those that came and went unread.
     public var seen = 0
+    public var missed = 0
 
     public init() {}
   }
@@ -104,6 +107,7 @@ public struct StatusReport: Codable, Sendable, Hashable {
     if let trouble { return "Cannot watch: \(trouble)" }
     var parts = ["\(queue.messages) messages, \(queue.unprocessed) unprocessed"]
     if let bouncing = queue.bouncing { parts[0] += ", \(bouncing) bouncing" }
+    if queue.unread > 0 { parts[0] += ", \(queue.unread) still to be read" }
     if queue.senderIsRunning == false { parts.append("qmail-send is not running") }
     parts.append(
       storms.isEmpty

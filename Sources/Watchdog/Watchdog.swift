@@ -43,6 +43,8 @@ public actor Watchdog {
   /// Messages taken in at once, so that the first look at a large queue neither fills memory nor keeps the keep-alive waiting.
   static let atOnce = 1024
   static let gentlePause = 0.2
+  /// Where a log tells of outcomes, looks that events call for follow each other no faster than this: what arrives is read meanwhile.
+  static let lookPause = 0.05
   static let reportPause = 1.0
 
   let executor = DispatchExecutor(label: "qwarden.watchdog")
@@ -62,9 +64,18 @@ public actor Watchdog {
   var detector: StormDetector
   /// When observations were last handed to it.
   var lastTaken = Timestamp(seconds: 3600)
+  /// inotify's; suspended while a look is due.
+  var queueEvents: (any DispatchSourceRead)?
+  var lookIsDue = false
+  var lastLook = -1e9
   var log: LogSource
   var logEvents: (any DispatchSourceRead)?
   var logIsDue = false
+  var metrics = Metrics()
+  /// Rates, totals and the queue's length of the last hour.
+  var flow: FlowMeter
+  /// Answers the commands' questions while it runs.
+  var questions: QuestionServer?
   var hasCaughtUp = false
 
   var sources: [any DispatchSourceProtocol] = []
@@ -79,6 +90,8 @@ public actor Watchdog {
   var nextFullPass = 0.0
   var lastReport = -1e9
   var lastWork = -1e9
+  /// And of the last writing of the metrics.
+  var lastMetrics = -1e9
 
   let started: Timestamp
   var look = StatusReport.Look()
@@ -88,6 +101,8 @@ public actor Watchdog {
   var progress = QuarantineProgress()
   /// The storms as the ledger has them: a storm that stands still is not written, and flushed, again at every tick.
   var remembered: [Storm] = []
+  /// The latest point of each open storm's timeline.
+  var pointed: [Int: IncidentPoint] = [:]
   /// Messages set aside for each incident of which nothing was said yet, and the incidents of which it was: once is enough, the
   /// storm's end gives the sum.
   var untold: [Int: Int] = [:]
@@ -121,6 +136,7 @@ public actor Watchdog {
       resuming: try ledger.openIncidents(), nextIncident: try ledger.nextIncident())
     notes = layout.notes + control.notes
     started = WallClock.now()
+    flow = FlowMeter(since: started)
     log = LogSource(policy.log, state: configuration.places.state, at: started)
   }
 
@@ -166,12 +182,16 @@ public actor Watchdog {
     if let descriptor = watcher.eventDescriptor {
       let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: executor.queue)
       source.setEventHandler { @Sendable [weak self] in
-        self?.assumeIsolated { $0.queueChanged() }
+        self?.assumeIsolated { $0.lookSoon() }
       }
       source.activate()
-      sources.append(source)
+      queueEvents = source
+    }
+    watcher.readArrivals { [weak self, queue = executor.queue] in
+      queue.async { @Sendable [weak self] in self?.assumeIsolated { $0.lookSoon() } }
     }
     awaitLog()
+    awaitQuestions()
     tick(fullPass: true)
     notifier.ready(status: report().line)
   }
@@ -210,12 +230,19 @@ public actor Watchdog {
     notifier.stopping(status: "stopping: \(reason)")
     timer?.cancel()
     for source in sources { source.cancel() }
+    watcher.endReading()
+    // A suspended source must not be let go of.
+    if lookIsDue { queueEvents?.resume() }
+    lookIsDue = false
+    queueEvents?.cancel()
     logEvents?.cancel()
+    questions?.assumeIsolated { $0.stop() }
     let now = WallClock.now()
     saveLogPosition(at: now, isLast: true)
     remember(detector.storms, at: now)
     tell(Event(.stopping, at: now, .info, reason, [JournalField(.reason, reason)]))
     try? report().write(state: configuration.places.state)
+    removeMetrics()
     onStop()
   }
 
@@ -233,6 +260,7 @@ public actor Watchdog {
         log = LogSource(fresh.log, state: configuration.places.state, at: now)
         awaitLog()
       }
+      if fresh.metrics != policy.metrics { removeMetrics() }
       policy = fresh
       responder.policy = fresh
       responder.control = control

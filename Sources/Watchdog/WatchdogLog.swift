@@ -58,7 +58,8 @@ extension Watchdog {
       for text in report.notes { note(text, at: now) }
       events += try take(report.observations)
       guard report.hasMore else { return events }
-      notifier.keepAlive(status: "reading what qmail-send logged meanwhile")
+      notifier.keepAlive(
+        status: "reading what qmail-send logged meanwhile", isStarting: true)
     }
   }
 

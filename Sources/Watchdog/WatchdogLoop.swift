@@ -10,8 +10,25 @@ import Systemd
 
 // The loop: look, plan, act.
 extension Watchdog {
-  /// inotify has something: messages may live for milliseconds only, so look at once.
+  /// inotify has something. Without a log, marks and bounce files tell of outcomes, and they may live for milliseconds only: look at once.
+  func lookSoon() {
+    guard !lookIsDue, onStop != nil else { return }
+    let wait = Self.lookPause - (seconds() - lastLook)
+    guard log.isFollowed, wait > 0 else { return queueChanged() }
+    lookIsDue = true
+    queueEvents?.suspend()
+    executor.queue.asyncAfter(deadline: .now() + wait) { @Sendable [weak self] in
+      self?.assumeIsolated { watchdog in
+        guard watchdog.lookIsDue else { return }
+        watchdog.lookIsDue = false
+        watchdog.queueEvents?.resume()
+        watchdog.queueChanged()
+      }
+    }
+  }
+
   func queueChanged() {
+    guard onStop != nil else { return }
     observe(fullPass: false)
     let now = seconds()
     if progress.hasMore
@@ -30,10 +47,12 @@ extension Watchdog {
     if trouble == nil {
       see(watcher.health(at: now))
       see(Observation(time: now, event: .counts(watcher.counts)))
+      flow.sample(watcher.counts, at: now)
       reconsiderBlocks(at: now)
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
       remember(detector.storms, at: now)
+      draw(detector.storms, at: now)
       saveLogPosition(at: now)
       work()
     }
@@ -74,6 +93,7 @@ extension Watchdog {
       look.gone = found.statistics.gone
       look.opened = found.statistics.opened
       look.seen += found.statistics.new
+      look.missed += found.statistics.missed
       moreIsThere = found.hasMore
       act(on: events, at: now)
     } catch let error as QueueError {
@@ -82,6 +102,7 @@ extension Watchdog {
       note("the ledger cannot be read: \(error)", at: now)
     }
     look.seconds = Double(WallClock.monotonic() - begun) / 1e9
+    lastLook = seconds()
   }
 
   /// Hands what was seen to the detector, our own doing left out.
@@ -96,8 +117,10 @@ extension Watchdog {
     var events: [StormEvent] = []
     for observation in observations {
       log.count(observation)
+      flow.take(observation, isLogged: log.isFollowed)
       if !isReleased(observation, released) { events += detector.observe(observation) }
     }
+    flow.take(detector.outcomes, unseen: log.coverage?.logOnly ?? 0)
     return events
   }
 
@@ -113,6 +136,8 @@ extension Watchdog {
   }
 
   func see(_ observation: Observation) {
+    // Of a queue that is still being looked at for the first time, what has been found so far is no growth.
+    if case .counts = observation.event, moreIsThere { return }
     if case .health(let health) = observation.event { senderIsRunning = health.senderIsRunning }
     act(on: detector.observe(observation), at: observation.time)
   }
@@ -136,6 +161,7 @@ extension Watchdog {
       for event in events {
         switch event {
         case .began(let storm), .changed(let storm):
+          if event.isBeginning { metrics.count(storm.kind) }
           try ledger.record(storm)
           context.storms[storm.incident] = storm
           tell(
@@ -145,6 +171,7 @@ extension Watchdog {
           planned += ResponsePlanner.plan(event, policy: policy, context: context)
         case .ended(let storm):
           try ledger.record(storm)
+          draw([storm], at: now, isLast: true)
           let kept = try ledger.quarantineCounts(incident: storm.incident)
           told.remove(storm.incident)
           tell(
@@ -232,6 +259,7 @@ extension Watchdog {
     executor.queue.asyncAfter(deadline: .now() + delay) { @Sendable [weak self] in
       self?.assumeIsolated { watchdog in
         watchdog.workIsScheduled = false
+        guard watchdog.onStop != nil else { return }
         if watchdog.moreIsThere { watchdog.observe(fullPass: false) }
         if watchdog.progress.hasMore || watchdog.progress.waiting > 0 { watchdog.work() }
         if watchdog.seconds() - watchdog.lastReport > Self.reportPause { watchdog.publish() }

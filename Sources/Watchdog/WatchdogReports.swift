@@ -15,6 +15,27 @@ extension Watchdog {
     let report = report()
     notifier.keepAlive(status: report.line)
     try? report.write(state: configuration.places.state)
+    writeMetrics(report)
+  }
+
+  private func writeMetrics(_ report: StatusReport) {
+    guard let path = policy.metrics.file, lastReport - lastMetrics >= Metrics.pause else { return }
+    lastMetrics = lastReport
+    do {
+      try Replacement.write(
+        Array(metrics.text(report, flow).utf8), to: path, mode: 0o644, durable: false)
+    } catch {
+      note(
+        "the metrics cannot be written: \(error); in the unit's sandbox their directory needs a line ReadWritePaths=",
+        at: WallClock.now())
+    }
+  }
+
+  /// Figures that nobody renews would be taken for today's.
+  func removeMetrics() {
+    guard let path = policy.metrics.file, lastMetrics > 0 else { return }
+    lastMetrics = -1e9
+    unlink(path)
   }
 
   func report() -> StatusReport {
@@ -27,6 +48,7 @@ extension Watchdog {
     queue.bouncing = counts.bouncing
     queue.doneOnly = counts.doneOnly
     queue.senderIsRunning = senderIsRunning
+    queue.unread = watcher.unread
     let kept = try? ledger.quarantineCounts()
     var report = StatusReport(
       version: configuration.version, pid: getpid(), started: started.seconds,
@@ -55,10 +77,45 @@ extension Watchdog {
     }
   }
 
+  /// Adds to the timelines of the storms that go on; one in which nothing changes costs nothing.
+  func draw(_ storms: [Storm], at now: Timestamp, isLast: Bool = false) {
+    do {
+      for storm in storms {
+        defer { if isLast { pointed[storm.incident] = nil } }
+        let last = pointed[storm.incident]
+        let age = now.seconds(since: storm.began)
+        let isDue = last.map { now.seconds(since: $0.time) >= IncidentPoint.step(age: age) * 0.9 }
+        guard isLast || isDue ?? true else { continue }
+        let kept = try ledger.quarantineCounts(incident: storm.incident)
+        let counts = FlowMeter.sample(watcher.counts, flow.totals, at: now)
+        let point = IncidentPoint(
+          time: now, waiting: counts.waiting, leaving: counts.leaving,
+          messages: storm.evidence.messages, failed: storm.evidence.failed,
+          delivered: storm.evidence.delivered, setAside: (kept[.marked] ?? 0) + (kept[.gone] ?? 0))
+        if var last {
+          last.time = now
+          guard last != point else { continue }
+        }
+        // A queue at its ordinary length shows what the storm made of it.
+        let before =
+          try last == nil && ledger.points(incident: storm.incident).isEmpty
+          ? flow.samples.filter { (-60...0).contains($0.time.seconds(since: storm.began)) } : []
+        let context = before.map {
+          IncidentPoint(time: $0.time, waiting: $0.waiting, leaving: $0.leaving)
+        }
+        try ledger.record(context + [point], incident: storm.incident, began: storm.began)
+        pointed[storm.incident] = point
+      }
+    } catch {
+      note("the ledger cannot be written: \(error)", at: now)
+    }
+  }
+
   func tell(_ event: Event) { for sink in sinks { sink.take(event) } }
 
   func tell(_ outcomes: [Outcome], at now: Timestamp) {
     for outcome in outcomes {
+      metrics.count(outcome)
       if case .quarantined(let record) = outcome, let incident = record.incident,
         !told.contains(incident)
       {

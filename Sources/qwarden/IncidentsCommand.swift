@@ -1,29 +1,56 @@
 import ArgumentParser
 import Files
+import Glibc
 import Ledger
 import Mail
+import Policy
 import Response
 import Storms
 
 struct Incidents: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the storms that were seen, or one of them in full.",
-    discussion: "Exits 1 when there is none.")
+    discussion: """
+      One in full has the evidence against the thresholds of the policy, what was done or held and why, what to type to undo it, and what \
+      else helps. --html writes that as a page for people, with the queue's length, arrivals, failures and actions over time: one file \
+      without scripts, to be opened, mailed or printed. It names senders and users. Exits 1 when there is none.
+      """)
 
   @Argument(
     help: ArgumentHelp(
       "Show this incident with its evidence and what was done.", valueName: "number"))
   var number: Int?
+  @Option(
+    help: ArgumentHelp("Write the incident as an HTML page to this file.", valueName: "file"),
+    completion: .file(extensions: ["html"]))
+  var html: String?
   @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
+
+  func validate() throws {
+    if html != nil, number == nil {
+      throw ValidationError("--html is for one incident: qwarden incidents N --html FILE")
+    }
+    if html != nil, format.json { throw ValidationError("--html and --json exclude each other") }
+  }
 
   func run() throws {
     let ledger = try Ledger.reading(places)
     if let number {
-      guard let storm = try ledger.incident(number) else {
+      guard let dossier = try IncidentDossier(number, ledger, settings()) else {
         throw PlainFailure("there is no incident \(number)", Exit.nothingMatched)
       }
-      try show(storm, ledger)
+      if let html {
+        let page = IncidentPage(dossier: dossier, version: Qwarden.version, now: WallClock.now())
+        let mask = umask(0o077)
+        umask(mask)
+        try Replacement.write(
+          Array(page.html.utf8), to: html, mode: 0o666 & ~UInt32(mask), durable: false)
+      } else if format.json {
+        Output.line(dossier.json.text)
+      } else {
+        for line in dossier.text { Output.line(line) }
+      }
       return
     }
     let storms = try ledger.incidents(limit: 1000)
@@ -40,39 +67,88 @@ struct Incidents: ParsableCommand {
     }
   }
 
-  private func show(_ storm: Storm, _ ledger: Ledger) throws {
-    let actions = try ledger.actions(incident: storm.incident, limit: 1000).reversed()
-    let kept = try ledger.quarantineCounts(incident: storm.incident)
-    if format.json {
-      var line = storm.json
-      line.add("actions", actions.map(\.json))
-      Output.line(line.text)
-      return
-    }
-    let evidence = storm.evidence
-    Output.line("incident \(storm.incident), \(storm.kind.rawValue)")
-    Output.line(storm.reason)
-    Output.line("")
-    Output.line("began       \(storm.began.iso8601)")
-    Output.line("last seen   \(storm.lastSeen.iso8601)")
-    Output.line("ended       \(storm.ended.map(\.iso8601) ?? "goes on")")
+  /// The thresholds of the policy as it is now; the shipped ones where there is no file.
+  private func settings() throws -> DetectorSettings {
+    let exists = (try? FileStatus.of(places.policy, following: true)) != nil
+    return exists ? try PolicyFile.load(places.policy).detection : DetectorSettings()
+  }
+}
+
+extension IncidentDossier {
+  /// For a terminal.
+  var text: [String] {
+    var lines = ["incident \(storm.incident), \(storm.kind.rawValue)", storm.reason, ""]
+    func add(_ name: String, _ text: String) { lines.append(Readable.pad(name, 21) + text) }
+    add("began", storm.began.iso8601)
+    add("last seen", storm.lastSeen.iso8601)
+    add("ended", storm.ended.map(\.iso8601) ?? "goes on")
     for offender in storm.offenders {
-      Output.line("offender    \(offender.type) \(Escaping.terminal(offender.value))")
+      add("offender", "\(offender.type) \(Escaping.terminal(offender.value))")
     }
-    for victim in storm.victims { Output.line("victim      \(Escaping.terminal(victim))") }
-    Output.line("messages    \(evidence.messages), \(evidence.listMarked) with list marks")
-    Output.line(
-      "recipients  \(evidence.recipients) in \(evidence.recipientDomains) domains: \(evidence.failed) failed, \(evidence.delivered) delivered, \(evidence.lingering) waiting"
-    )
+    for victim in storm.victims { add("victim", Escaping.terminal(victim)) }
+    for measure in evidence {
+      add(
+        measure.name,
+        measure.threshold.isEmpty ? measure.value : "\(measure.value)  (\(measure.threshold))")
+    }
     for state in QuarantineRecord.State.allCases {
-      if let count = kept[state], count > 0 {
-        Output.line("quarantine  \(count) \(state.rawValue)")
-      }
+      if let count = kept[state], count > 0 { add("quarantine", "\(count) \(state.rawValue)") }
     }
     for advice in Advice.against(storm) {
-      Output.line("advice      \(advice.sentence)\(advice.line.map { " [\($0)]" } ?? "")")
+      add("advice", "\(advice.sentence)\(advice.line.map { " [\($0)]" } ?? "")")
     }
-    for action in actions { Output.line("\(action.first.iso8601)  \(action.sentence)") }
+    if !actions.isEmpty { lines.append("") }
+    for action in actions {
+      var short = action
+      short.why = why(action)
+      lines.append("\(action.first.iso8601)  \(short.sentence)")
+      if let undo = undoing(action) { lines.append("    to undo it: \(undo)") }
+    }
+    return lines
+  }
+
+  var json: JSONLine {
+    var line = storm.json
+    line.add(
+      "evidence",
+      evidence.map { measure in
+        var item = JSONLine()
+        item.add("measure", measure.name)
+        item.add("found", measure.value)
+        item.add("against", measure.threshold)
+        return item
+      })
+    line.add(
+      "advice",
+      Advice.against(storm).map { advice in
+        var item = JSONLine()
+        item.add("lever", advice.lever.rawValue)
+        item.add("sentence", advice.sentence)
+        if let typed = advice.line { item.add("line", typed) } else { item.addNull("line") }
+        return item
+      })
+    line.add(
+      "actions",
+      actions.map { action in
+        var item = action.json
+        if let undo = undoing(action) { item.add("undo", undo) } else { item.addNull("undo") }
+        return item
+      })
+    line.add("set_aside", setAside)
+    line.add(
+      "timeline",
+      points.map { point in
+        var item = JSONLine()
+        item.add("t", point.time.seconds)
+        item.add("waiting", point.waiting)
+        item.add("leaving", point.leaving)
+        item.add("messages", point.messages)
+        item.add("failed", point.failed)
+        item.add("delivered", point.delivered)
+        item.add("set_aside", point.setAside)
+        return item
+      })
+    return line
   }
 }
 

@@ -14,7 +14,8 @@ struct Qwarden: ParsableCommand {
     version: version,
     subcommands: [SimulatedQmailQueue.self, Manual.self],
     groupedSubcommands: [
-      CommandGroup(name: "Watching", subcommands: [Run.self, Status.self, Incidents.self]),
+      CommandGroup(
+        name: "Watching", subcommands: [Run.self, Status.self, Top.self, Incidents.self]),
       CommandGroup(
         name: "The queue",
         subcommands: [Stat.self, List.self, Show.self, Retry.self, CheckQueue.self]),

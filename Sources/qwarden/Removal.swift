@@ -42,6 +42,10 @@ struct RemovalOptions: ParsableArguments {
     daemon, or where none runs taken back. A message that qmail-send has not taken in yet cannot be removed before it has: --wait waits for that. \
     A message that left meanwhile is told; its number may be another message's by then, which is not touched.
 
+    While qmail-send is stopped root works on the queue itself: messages leave it at once, those that are not taken in yet too. For each \
+    batch of 128 qmail-send's own lock (queue/lock/sendmutex) is held, and a qmail-send started in that moment ends with "already running"; \
+    its supervisor starts it again.
+
     With --json one object a message: id, sender, size, fate (set-aside, deleted, gone, left, being-delivered, unprocessed, failed; planned with --dry-run), \
     in_doubt (recipients a delivery under way may have reached) and why.
 
@@ -148,9 +152,11 @@ struct Removal {
       "\(keepsCopy ? "set aside" : "deleted") \(removed) of \(RemovalPlan.count(plan.messages.count, "message"))"
     if removed > 0 {
       out +=
-        QmailSend.isRunning(layout) == false
-        ? "; qmail-send does not run, and removes them when it is started"
-        : "; qmail-send removes them at its next pass over each"
+        QmailSend.isRunning(layout) != false
+        ? "; qmail-send removes them at its next pass over each"
+        : StoppedQueue.isWritable(layout)
+          ? "; qmail-send does not run, so they were removed at once"
+          : "; qmail-send does not run, and removes them when it is started"
     }
     out += "\n"
     if inDoubt > 0 {

@@ -59,6 +59,7 @@ struct RemovalWork {
       (identity: $0.identity, sender: $0.sender)
     }
     var delivering = remove(ready, &account)
+    removeUnprocessed(&unprocessed, &account)
     let canWait = wait != nil && QmailSend.isRunning(hands.layout) != false
     while account.failure == nil, !delivering.isEmpty || (canWait && !unprocessed.isEmpty),
       clock() < deadline
@@ -67,6 +68,7 @@ struct RemovalWork {
       if canWait { delivering += takenIn(&unprocessed, &account) }
       delivering = remove(delivering, &account)
     }
+    if account.failure == nil { removeUnprocessed(&unprocessed, &account) }
     for message in unprocessed { account.fates[message.identity.id] = stillUnprocessed }
     settle(delivering, &account)
     return account
@@ -90,6 +92,22 @@ struct RemovalWork {
       }
     }
     return delivering + rest
+  }
+
+  /// Those that are still in todo, where qmail-send is stopped.
+  private func removeUnprocessed(
+    _ unprocessed: inout [UnprocessedMessage], _ account: inout Account
+  ) {
+    var rest = unprocessed[...]
+    while !rest.isEmpty, account.failure == nil, QmailSend.isRunning(hands.layout) == false {
+      let lot = rest.prefix(Responder.lot)
+      let (fates, failure) = hands.removeUnprocessed(Array(lot), by: order, at: clock())
+      account.failure = failure
+      if fates.isEmpty { break }
+      for (identity, fate) in fates { account.fates[identity.id] = told(fate) }
+      rest = rest.dropFirst(lot.count)
+    }
+    unprocessed = Array(rest)
   }
 
   /// Takes those out of `unprocessed` that qmail-send has taken in or that have left.
@@ -129,7 +147,7 @@ struct RemovalWork {
   private var stillUnprocessed: Told {
     let why =
       QmailSend.isRunning(hands.layout) == false
-      ? "it is not taken in yet, and qmail-send does not run: start qmail-send and give the order with --wait"
+      ? "it is not taken in yet, and qmail-send does not run: only root can remove it now"
       : "it is not taken in by qmail-send yet; --wait waits for that"
     return Told(name: .unprocessed, why: why, staysInQueue: true)
   }

@@ -50,13 +50,16 @@ struct Status: ParsableCommand {
     ] {
       if let count { queue += ", \(count) \(what)" }
     }
+    if report.queue.unread > 0 { queue += ", \(report.queue.unread) still to be read" }
     Output.line("queue:      \(queue)")
     if let running = report.queue.senderIsRunning {
       Output.line("qmail-send: \(running ? "running" : "not running")")
     }
     let milliseconds = Int((report.lastLook.seconds * 1000).rounded())
+    let missed =
+      report.lastLook.missed > 0 ? ", \(report.lastLook.missed) gone before they were read" : ""
     Output.line(
-      "last look:  \(ago(report.written)) ago, \(report.lastLook.new) new, \(report.lastLook.gone) gone, \(milliseconds) ms; \(report.lastLook.seen) messages seen since the start"
+      "last look:  \(ago(report.written)) ago, \(report.lastLook.new) new, \(report.lastLook.gone) gone, \(milliseconds) ms; \(report.lastLook.seen) messages read since the start\(missed)"
     )
     if let log = report.log { Output.line("log:        \(Self.text(log, now: now))") }
     Output.line("storms:     \(report.storms.isEmpty ? "none" : String(report.storms.count))")

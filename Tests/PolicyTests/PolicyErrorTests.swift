@@ -65,7 +65,7 @@ struct PolicyErrorTests {
         "policy.yaml:26:38: expected an address or a range such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32, found '10.0.0.0/33'",
         "policy.yaml:27:14: expected a uid such as 33, found 'web'",
         "policy.yaml:27:19: expected a uid such as 33, found '-1'",
-        "policy.yaml:28:1: unknown key 'unrelated'; known here: mode, polling, log, detection, blocking, quarantine, protect",
+        "policy.yaml:28:1: unknown key 'unrelated'; known here: mode, polling, log, detection, blocking, quarantine, protect, metrics",
         "policy.yaml:29:1: the key 'grace' belongs under 'blocking'",
       ])
   }
@@ -95,6 +95,21 @@ struct PolicyErrorTests {
     )
     #expect(
       errors(in: "source: auto\n") == ["policy.yaml:1:1: the key 'source' belongs under 'log'"])
+  }
+
+  @Test("a metrics file that node_exporter would not read is refused, with what is wrong with it")
+  func metrics() {
+    let expected = "none or the path of a file that ends in .prom"
+    for (text, found) in [
+      ("qwarden.prom", "'qwarden.prom'; a path begins with /"),
+      ("/run/qwarden", "'/run/qwarden'; node_exporter reads only files in .prom"),
+      ("/run/.prom", "'/run/.prom'"), ("[none]", "a list"),
+    ] {
+      #expect(
+        errors(in: "metrics:\n  file: \(text)\n") == [
+          "policy.yaml:2:9: expected \(expected), found \(found)"
+        ])
+    }
   }
 
   @Test("one value against another, at the one that was written last")
@@ -147,7 +162,7 @@ struct PolicyErrorTests {
           "policy.yaml:3:3: the key 'per-hour' stands twice in this section; keep one of them",
           "policy.yaml:4:15: expected a whole number from 0 to 10000, found 'x'",
           "policy.yaml:5:1: the key 'mode' stands twice in this section; keep one of them",
-          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, log, detection, blocking, quarantine, protect",
+          "policy.yaml:6:1: unknown key 'foo'; known here: mode, polling, log, detection, blocking, quarantine, protect, metrics",
         ])
   }
 

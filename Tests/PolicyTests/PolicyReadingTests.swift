@@ -13,6 +13,7 @@ struct PolicyReadingTests {
       mode: enforce
       polling: {normal: 10s, storm: "2s", full-pass: 5m}
       log: {source: /var/log/qmail/send, tag: qmail-send}
+      metrics: {file: /run/qwarden/qwarden.prom}
       detection:
         window: 10m
         messages: 50
@@ -53,6 +54,7 @@ struct PolicyReadingTests {
     #expect(policy.polling.fullPass == .seconds(300))
     #expect(policy.log.source == .path("/var/log/qmail/send"))
     #expect(policy.log.tag == "qmail-send")
+    #expect(policy.metrics.file == "/run/qwarden/qwarden.prom")
     #expect(policy.detection.window == .seconds(600))
     #expect(policy.detection.messages == 50)
     #expect(policy.detection.recipients == 100)

@@ -78,6 +78,36 @@ import Testing
     #expect(usable > 100)
   }
 
+  @Test("an expression with too many deterministic states finds the same, whatever the pieces")
+  func manyStates() throws {
+    var state: UInt64 = 7
+    func random(_ n: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int(state >> 33) % n
+    }
+    // 2^21 deterministic states; small enough for tables, then too large for them.
+    for (pattern, back) in [("b(x|y)?(a|b|x){20}c", 21), ("(xx?)?b[abx]{700}c$", 701)] {
+      let expression = try Pattern("/\(pattern)/")
+      for isThere in [true, false, true] {
+        var text = (0..<40_000).map { _ in UInt8(ascii: random(2) == 0 ? "a" : "b") }
+        text[text.count - back] = UInt8(ascii: isThere ? "b" : "a")
+        // The optional byte would let the one before do.
+        text[text.count - back - 1] = UInt8(ascii: "a")
+        text.append(UInt8(ascii: "c"))
+        #expect(expression.matchesWithin(text) == isThere, "\(pattern)")
+        let search = expression.search()
+        var at = 0
+        while at < text.count {
+          let end = min(text.count, at + 1 + random(5000))
+          search.take(text.span.extracting(at..<end))
+          at = end
+        }
+        search.finish()
+        #expect(search.isFound == isThere, "\(pattern) in pieces")
+      }
+    }
+  }
+
   @Test("a size bound is a sign, a number and a unit, and no number is too large to be refused")
   func sizes() throws {
     #expect(try #require(SizeCondition(">100k")).holds(for: 100_001))

@@ -48,6 +48,8 @@ private struct Manager: ~Copyable {
       #expect(manager.next() == ["STATUS=1 storm"])
       #expect(notifier.keepAlive() == .sent)
       #expect(manager.next() == ["WATCHDOG=1"])
+      #expect(notifier.keepAlive(isStarting: true) == .sent)
+      #expect(manager.next() == ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=60000000"])
       #expect(notifier.stopping() == .sent)
       #expect(manager.next() == ["STOPPING=1"])
       #expect(manager.next() == nil)

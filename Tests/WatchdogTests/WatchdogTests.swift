@@ -260,7 +260,7 @@ import Testing
 }
 
 /// Values collected from several threads.
-private final class Witnessed<Value: Sendable>: Sendable {
+final class Witnessed<Value: Sendable>: Sendable {
   private let kept = Mutex<[Value]>([])
   func add(_ value: Value) { kept.withLock { $0.append(value) } }
   var values: [Value] { kept.withLock { $0 } }

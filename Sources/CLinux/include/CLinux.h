@@ -18,6 +18,9 @@ int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 /// Offsets inside a linux_dirent64 record (see getdents64(2)): d_ino 0, d_reclen 16, d_type 18, d_name 19.
 enum { CLINUX_DIRENT_RECLEN = 16, CLINUX_DIRENT_TYPE = 18, CLINUX_DIRENT_NAME = 19 };
 
+/// eventfd(2) at 0, not blocking, closed at exec; -1 with errno.
+int clinux_eventfd(void);
+
 /// malloc_trim(3): gives freed memory back to the kernel.
 void clinux_trim(void);
 

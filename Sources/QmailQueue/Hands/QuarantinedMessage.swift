@@ -41,6 +41,8 @@ public struct QuarantinedMessage: Hashable, Sendable {
   public enum Phase: UInt8, Sendable, Hashable {
     /// `C` copied; marking may have begun.
     case copied = 0x43
+    /// `U` copied out of todo, while qmail-send was stopped; it is about to be taken out of the queue, or has been.
+    case unprocessed = 0x55
     /// `K` every recipient has been dealt with: none is left to mark, and deliveries under way have been looked for.
     case marked = 0x4B
   }

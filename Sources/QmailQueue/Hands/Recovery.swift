@@ -44,6 +44,12 @@ public enum Recovery {
       return try abandonPartial(identity, in: layout, store: store)
     }
     let message = found.message
+    // No message that qmail-send has taken in bears the time of its todo, so this one never left: it stays in the queue.
+    if try EntryFiles.status(layout.path(.todo, identity.id))?.modified == identity.birth {
+      do { try store.delete(identity) } catch { throw .store(error) }
+      return .abandoned
+    }
+    if message.phase == .unprocessed { return try finishUnprocessed(found, in: layout, store) }
     let noted: Timestamp
     do { noted = try found.modified() } catch { throw .file(error) }
     let files: EntryFiles
@@ -141,6 +147,31 @@ public enum Recovery {
     }
     do { try store.delete(message.identity) } catch { throw .store(error) }
     return .finishedByQmail
+  }
+
+  /// Killed while a message was taken out of todo, and `todo/ID` is not there. If it was noted for removal it was removed within
+  /// microseconds of the note, or qmail-send took it in after the kill: where that one still stands, it is left to qmail; where nothing
+  /// tells, its recipients are in doubt.
+  private static func finishUnprocessed(
+    _ envelope: consuming QuarantineEnvelope, in layout: QueueLayout, _ store: QuarantineStore
+  ) throws(RetirementRefusal) -> Outcome {
+    var envelope = envelope
+    let message = envelope.message
+    let id = message.identity.id
+    // Older than the copy: it is this message's, not that of a newcomer with its number.
+    let mess = try EntryFiles.status(layout.path(.mess, id)).map { $0.modified <= message.taken }
+    let isTakenIn = try EntryFiles.status(layout.path(.info, id)) != nil
+    if message.recipients.contains(where: { $0.state == .pending }) || mess == true && isTakenIn {
+      do { try store.delete(message.identity) } catch { throw .store(error) }
+      return .abandoned
+    }
+    do throws(FileError) {
+      if mess != true {
+        for index in message.recipients.indices { try envelope.set(.inDoubt, of: index) }
+      }
+      try envelope.set(QuarantinedMessage.Phase.marked)
+    } catch { throw .file(error) }
+    return .quarantined(markedNow: 0)
   }
 
   /// A copy cut short: nothing was marked.

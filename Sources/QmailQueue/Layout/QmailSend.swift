@@ -14,6 +14,19 @@ public enum QmailSend {
     }
   }
 
+  /// Takes qmail-send's own lock, so that none can start until it is let go: for work that only a stopped queue bears. Whoever starts
+  /// qmail-send meanwhile gets its "already running", so it is held for one batch at a time.
+  /// - Returns: nil when qmail-send runs, or there is no lock to take.
+  public static func holdOff(_ layout: QueueLayout) throws(FileError) -> FileLock? {
+    do {
+      return try FileLock.take(
+        "\(layout.queue)/lock/sendmutex", waiting: false, creating: false)
+    } catch {
+      if error.isMissing { return nil }
+      throw error
+    }
+  }
+
   /// Its process number: the holder of that lock, if its name is qmail-send.
   /// - Returns: nil when it does not run, or is out of sight (in another container).
   public static func process(_ layout: QueueLayout) -> Int32? {

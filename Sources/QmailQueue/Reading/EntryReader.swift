@@ -47,17 +47,16 @@ extension OpenQueue {
   /// A message may be taken in, or end and give its number to another, between two of our looks: look again.
   private static let attempts = 4
 
-  /// Reads a message. `isNew` looks in todo first, where a message that has just arrived is. `bouncing`, the names in `bounce`, saves looking for
-  /// each where many are read: a name that is not there is dear to look up. With a `look`, no more is read than it asks for, and a message
+  /// Reads a message. `isNew` looks in todo first, where a message that has just arrived is. With a `look`, no more is read than it asks for, and a message
   /// that it does not want is as good as gone.
   func entry(
-    _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, bouncing: Set<UInt64>? = nil,
+    _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, listed: ListedNames? = nil,
     look: OpenLook? = nil
   ) -> EntryReading {
     var last: String?
     for attempt in 0..<Self.attempts {
       if !isNew || attempt > 0 {
-        switch processed(id, &buffer, bouncing, look) {
+        switch processed(id, &buffer, listed, look) {
         case .whole(let reading): return reading
         case .unwanted: return EntryReading(outcome: .gone)
         case .again(let why):
@@ -91,24 +90,33 @@ extension OpenQueue {
 
   /// The message as qmail-send has taken it in; absent when there is no info or todo still stands.
   private func processed(
-    _ id: UInt64, _ buffer: inout ReadBuffer, _ bouncing: Set<UInt64>?, _ look: OpenLook?
+    _ id: UInt64, _ buffer: inout ReadBuffer, _ listed: ListedNames?, _ look: OpenLook?
   ) -> Look {
     let detail = look?.detail ?? .all
     var info = stat()
-    let sender: Address?
-    switch read(.info, id, into: &buffer, limit: Self.longestInfo, status: &info) {
+    let file: Int32
+    switch open(.info, id) {
     case .missing: return .absent
     case .failed(let code): return .again(Self.why(.info, code))
-    case .read: sender = InfoFile.sender(buffer.filled.span)
+    case .file(let number): file = number
     }
+    // Open until the end: whether the message is still this one is then asked without looking up its name again.
+    defer { close(file) }
+    guard fstat(file, &info) == 0, buffer.fill(from: file, limit: Self.longestInfo + 1) else {
+      return .again(Self.why(.info, errno))
+    }
+    guard buffer.count <= Self.longestInfo else { return .again(Self.why(.info, EFBIG)) }
+    let sender = InfoFile.sender(buffer.filled.span)
+    let birth = info.birth
     // info/ID is made before todo/ID is removed: only without todo are info, local and remote whole.
-    if status(.todo, id) != nil { return .absent }
+    if listed?.lacks(.todo, id, bornAt: birth) != true, status(.todo, id) != nil { return .absent }
     guard let sender else {
       return .again(
         status(.info, id) == nil ? nil : "its info file is half-written, though it is not in todo")
     }
-    var entry = Entry(identity: EntryIdentity(id: id, birth: info.birth), sender: sender)
-    for channel in Channel.allCases where detail.contains(.recipients) {
+    var entry = Entry(identity: EntryIdentity(id: id, birth: birth), sender: sender)
+    for channel in Channel.allCases
+    where detail.contains(.recipients) && listed?.lacks(channel.file, id, bornAt: birth) != true {
       switch read(channel.file, id, into: &buffer, limit: Self.longestList) {
       case .missing: break
       case .failed(let code): return .again(Self.why(channel.file, code))
@@ -118,7 +126,7 @@ extension OpenQueue {
       }
     }
     if detail.contains(.bouncing) {
-      entry.isBouncing = bouncing?.contains(id) ?? (status(.bounce, id) != nil)
+      entry.isBouncing = listed?.bounce.contains(id) ?? (status(.bounce, id) != nil)
     }
     if let look, !look.isWanted(entry) { return .unwanted }
     let reading = readMessage(of: &entry, &buffer, look)
@@ -126,9 +134,10 @@ extension OpenQueue {
       // One file was read: nothing that could fail to fit together.
       return reading.isWanted ? .whole(EntryReading(outcome: .entry(entry))) : .unwanted
     }
-    // The number may have changed hands between two of these openings: then info is another file.
-    guard let after = status(.info, id), after.st_ino == info.st_ino, after.birth == info.birth
-    else { return .again(nil) }
+    // The number may have changed hands between two of these openings: then this info file has lost its name.
+    guard fstat(file, &info) == 0, info.st_nlink > 0, info.birth == birth else {
+      return .again(nil)
+    }
     if let why = reading.failure { return .again(why) }
     if !reading.isWanted { return .unwanted }
     return .whole(EntryReading(outcome: .entry(entry), infoInode: UInt64(info.st_ino)))

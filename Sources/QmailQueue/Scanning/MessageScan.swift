@@ -29,17 +29,17 @@ extension QueueScanner {
       return
     }
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
-    let todo = try queue.allNumbers(.todo)
-    let inTodo = Set(todo)
-    let bouncing =
-      look.detail.contains(.bouncing) ? Set(try queue.numbers(.bounce, 0)) : nil
+    let names = try ListedNames(queue)
     try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
       let near = isTodo ? queue : try OpenQueue(queue, near: part)
+      let listed =
+        isTodo || !look.detail.contains(.recipients)
+        ? names : try names.withChannels(queue, part: part)
       let reader = ThreadLook(look)
-      for id in isTodo ? todo : try queue.numbers(.info, part) {
-        if !isTodo, inTodo.contains(id) { continue }
-        reader.read(id, near, bouncing: bouncing)
+      for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part).sorted() {
+        if !isTodo, names.todo.contains(id) { continue }
+        reader.read(id, near, listed: listed)
         if reader.isFull, !reader.hand(turn, body) { return false }
       }
       return reader.hand(turn, body)
@@ -65,9 +65,9 @@ private final class ThreadLook<Item: Sendable> {
 
   var isFull: Bool { findings.looked >= 256 }
 
-  func read(_ id: UInt64, _ queue: OpenQueue, bouncing: Set<UInt64>? = nil) {
+  func read(_ id: UInt64, _ queue: OpenQueue, listed: ListedNames? = nil) {
     made.item = nil
-    let outcome = queue.entry(id, &buffer, bouncing: bouncing, look: look).outcome
+    let outcome = queue.entry(id, &buffer, listed: listed, look: look).outcome
     findings.looked += 1
     switch outcome {
     case .entry: if let item = made.item { findings.items.append(item) }

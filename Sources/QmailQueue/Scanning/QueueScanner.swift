@@ -3,7 +3,9 @@ import Glibc
 import Mail
 import Synchronization
 
-/// One look at a whole queue, on two threads, with memory bounded however large it is (a list of numbers apart).
+/// One look at a whole queue, on two threads, with memory bounded however large it is (a list of one directory's numbers apart).
+///
+/// Messages are read in the order of their numbers, which is about that of the disk: names come in the order of their hashes, which makes a cold disk seek.
 public struct QueueScanner: Sendable {
   let layout: QueueLayout
 
@@ -46,7 +48,7 @@ public struct QueueScanner: Sendable {
     try TwoThreads.run(Int(queue.spread.split)) { part throws(QueueError) in
       var buffer = ReadBuffer()
       let near = try OpenQueue(queue, near: part)
-      for id in try queue.numbers(.info, part) where !inTodo.contains(id) {
+      for id in try queue.numbers(.info, part).sorted() where !inTodo.contains(id) {
         let state = near.channels(of: id, &buffer)
         if state.local != nil { local.add(1, ordering: .relaxed) }
         if state.remote != nil { remote.add(1, ordering: .relaxed) }
@@ -68,9 +70,7 @@ public struct QueueScanner: Sendable {
   public func forEachEntry(_ body: @Sendable ([EntryReader.Outcome]) -> Bool) throws(QueueError) {
     let queue = try OpenQueue(layout)
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
-    let todo = try queue.allNumbers(.todo)
-    let inTodo = Set(todo)
-    let bouncing = Set(try queue.numbers(.bounce, 0))
+    let names = try ListedNames(queue)
     let turn = Mutex(true)
     try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
@@ -84,9 +84,9 @@ public struct QueueScanner: Sendable {
           return wanted
         }
       }
-      for id in isTodo ? todo : try queue.numbers(.info, part) {
-        if !isTodo, inTodo.contains(id) { continue }
-        let outcome = near.entry(id, &buffer, bouncing: bouncing).outcome
+      for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part).sorted() {
+        if !isTodo, names.todo.contains(id) { continue }
+        let outcome = near.entry(id, &buffer, listed: names).outcome
         if outcome == .gone { continue }
         batch.append(outcome)
         if batch.count == 256, !hand() { return false }
@@ -108,7 +108,7 @@ public struct QueueScanner: Sendable {
       var out: [UInt8] = []
       out.reserveCapacity(72 * 1024)
       let near = try OpenQueue(queue, near: part)
-      let numbers = try queue.numbers(.info, part)
+      let numbers = try queue.numbers(.info, part).sorted()
       // Most messages have recipients in one channel only: names cost less than openings that fail.
       let local = Set(try queue.numbers(.local, part))
       for id in numbers {
@@ -199,12 +199,16 @@ struct ChannelState {
 }
 
 extension OpenQueue {
-  func channels(of id: UInt64, _ buffer: inout ReadBuffer) -> ChannelState {
+  /// - Parameters:
+  ///   - local: false where it is known that there is no such file; so `remote`.
+  func channels(
+    of id: UInt64, _ buffer: inout ReadBuffer, local: Bool = true, remote: Bool = true
+  ) -> ChannelState {
     var state = ChannelState()
-    if case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
+    if local, case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
       state.local = RecipientFile.count(buffer.filled.span)
     }
-    if case .read = read(.remote, id, into: &buffer, limit: Self.longestList) {
+    if remote, case .read = read(.remote, id, into: &buffer, limit: Self.longestList) {
       state.remote = RecipientFile.count(buffer.filled.span)
     }
     return state

@@ -43,6 +43,28 @@ struct EntryTable: Sendable {
     for slot in ids.indices { index[vacancy(for: ids[slot])] = UInt32(slot + 1) }
   }
 
+  /// Gives up room that a queue grown small again does not need, beside that for `more` messages.
+  /// - Returns: whether there was any.
+  mutating func shrink(for more: Int) -> Bool {
+    let wanted = max((count + more) * 2, 4096)
+    guard ids.capacity > wanted * 2 else { return false }
+    func fit<Value>(_ values: inout [Value]) {
+      var fresh: [Value] = []
+      fresh.reserveCapacity(wanted)
+      fresh += values
+      values = fresh
+    }
+    fit(&ids)
+    fit(&births)
+    fit(&infoInodes)
+    fit(&bounceOffsets)
+    fit(&failures)
+    fit(&states)
+    index = Array(repeating: 0, count: wanted + wanted / 2)
+    for slot in ids.indices { index[vacancy(for: ids[slot])] = UInt32(slot + 1) }
+    return true
+  }
+
   func slot(of id: UInt64) -> Int? {
     guard !index.isEmpty else { return nil }
     var at = home(of: id)
@@ -61,6 +83,11 @@ struct EntryTable: Sendable {
   /// How many messages have this state, among others.
   func count(_ state: State) -> Int {
     tally.indices.reduce(0) { $0 + (State(rawValue: UInt8($1)).contains(state) ? tally[$1] : 0) }
+  }
+
+  /// The numbers of the messages that have this state, among others.
+  func ids(_ state: State) -> [UInt64] {
+    count(state) == 0 ? [] : states.indices.filter { states[$0].contains(state) }.map { ids[$0] }
   }
 
   mutating func set(_ slot: Int, _ flag: State, to isOn: Bool) {

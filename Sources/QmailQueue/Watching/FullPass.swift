@@ -1,7 +1,6 @@
 import Files
 import Glibc
 import Mail
-import Synchronization
 
 /// A directory as it was when it was last listed.
 struct DirectoryStamp: Sendable {
@@ -15,133 +14,170 @@ struct DirectoryStamp: Sendable {
   }
 }
 
-extension QueueWatcher {
-  /// What one info directory showed against the table.
-  private struct Listing: Sendable {
-    var stamp: DirectoryStamp?
-    var wasSkipped = false
-    var unknown: [UInt64] = []
-    /// Known numbers to look at: perhaps another message by now, or taken in meanwhile.
-    var doubtful: [UInt64] = []
-    /// Known messages with a recipient file written since the last pass (looked for only where events were lost).
-    var written: [UInt64] = []
-  }
+/// A pass over all names that is under way.
+struct FullPass {
+  let begun: Timestamp
+  /// What comes next: 0 todo and bounce, then one info directory after the other.
+  var step = 0
+}
 
-  /// Walks the names of todo and info and makes good what events have not told.
+/// A look at the files of every known message, for where no event told: it may be another message, or recipients of it may be done.
+struct CheckRound {
+  let begun: Timestamp
+  /// Whatever was written before this is known.
+  let since: Timestamp
+  /// Slots still to be looked at, from the last down to the first: the message that moves into a slot that becomes free has been looked at.
+  var slots: Int
+}
+
+extension QueueWatcher {
+  /// Goes on with a pass over the names of todo, bounce and info, and makes good what events have not told; at most about `names` of them at once.
   ///
   /// A number may have changed hands: the directory shows the inode of `info/ID`, which mostly gives that away; where it does not, the events did,
-  /// and when events were lost the birth of every known message is looked at. Nothing is taken over before all directories have been listed.
-  func pass(_ queue: OpenQueue) throws(QueueError) {
-    if !backlog.isEmpty { stamps = [] }
+  /// and when events were lost a ``CheckRound`` follows.
+  func advancePass(_ queue: OpenQueue, atMost names: Int) throws(QueueError) {
     let split = Int(queue.spread.split)
-    if stamps.count != split { stamps = Array(repeating: nil, count: split) }
-    for id in told { stamps[Int(id % UInt64(split))] = nil }
-    let compareBirths = mustCompareBirths || !events.isComplete
-    if compareBirths { stamps = Array(repeating: nil, count: split) }
+    if pass == nil {
+      pass = FullPass(begun: WallClock.now())
+      needsPass = false
+      if stamps.count != split { stamps = Array(repeating: nil, count: split) }
+      for id in told { stamps[Int(id % UInt64(split))] = nil }
+    }
+    var listed = 0
+    while let step = pass?.step, step <= split, listed < names {
+      // todo before info, so that a message taken in meanwhile is met in info at the latest.
+      listed += try step == 0 ? passTodo(queue) : passInfo(step - 1, queue)
+      pass?.step += 1
+    }
+    guard let pass, pass.step > split else { return }
+    lastPass = pass.begun
+    self.pass = nil
+    report.statistics.wasFullPass = true
+    if !told.isEmpty { told.formIntersection(backlog) }
+    if table.shrink(for: backlog.count) { FreedMemory.giveBack() }
+    // With some room for what comes next.
+    if !backlog.isEmpty { table.reserve((table.count + backlog.count) / 8 * 9) }
+  }
 
-    // todo before info, so that a message taken in meanwhile is met in info at the latest.
+  private func passTodo(_ queue: OpenQueue) throws(QueueError) -> Int {
     let todo = try queue.allNumbers(.todo)
     let inTodo = Set(todo)
-    let bouncing = Set(try queue.numbers(.bounce, 0))
-    let started = WallClock.now()
-    let table = self.table
-    let stamps = self.stamps
-    let lastPass = self.lastPass
-    let listings = Mutex([Listing](repeating: Listing(), count: split))
-    // A byte a slot: each number belongs to one directory, so no two threads write the same byte.
-    nonisolated(unsafe) let seen = UnsafeMutablePointer<Bool>.allocate(capacity: table.count)
-    seen.initialize(repeating: false, count: table.count)
-    defer { seen.deallocate() }
-    try TwoThreads.run(split) { part throws(QueueError) in
-      var listing = Listing()
-      let directory = try queue.directory(.info, part)
-      do throws(FileError) {
-        let modified = try directory.status().modified
-        if stamps[part]?.isCurrent(modified) == true {
-          listing.stamp = stamps[part]
-          listing.wasSkipped = true
-        } else {
-          listing.stamp = DirectoryStamp(modified: modified, listed: WallClock.now())
-          try directory.forEachItem { item in
-            guard !item.isDirectory, let id = item.name.queueNumber,
-              Int(id % UInt64(split)) == part
-            else { return }
-            guard let slot = table.slot(of: id) else {
-              if !inTodo.contains(id) { listing.unknown.append(id) }
-              return
-            }
-            seen[slot] = true
-            if table.states[slot].contains(.unprocessed)
-              || table.infoInodes[slot] != UInt32(truncatingIfNeeded: item.inode)
-            {
-              listing.doubtful.append(id)
-            } else if compareBirths {
-              if queue.status(.info, id)?.birth != table.birth(slot) {
-                listing.doubtful.append(id)
-              } else if queue.isWritten(id, since: lastPass) {
-                listing.written.append(id)
-              }
-            }
-          }
-        }
-      } catch { throw QueueError(error) }
-      listings.withLock { $0[part] = listing }
-      return true
-    }
-
-    let found = listings.withLock { $0 }
-    self.stamps = found.map(\.stamp)
-    self.lastPass = started
-    needsPass = false
-    mustCompareBirths = false
-    report.statistics.wasFullPass = true
-
-    var doubtful = found.flatMap(\.doubtful)
-    var written = found.flatMap(\.written)
-    for slot in 0..<table.count {
-      let id = table.ids[slot]
-      if table.states[slot].contains(.unprocessed) {
-        if !inTodo.contains(id) || compareBirths { doubtful.append(id) }
-        continue
-      }
-      if !seen[slot], !found[Int(id % UInt64(split))].wasSkipped { doubtful.append(id) }
-      if table.states[slot].contains(.bouncing) != bouncing.contains(id) { written.append(id) }
-    }
-    var new = found.flatMap(\.unknown)
-    for id in doubtful {
-      guard let slot = self.table.slot(of: id) else { continue }
-      if !settleDoubt(slot, queue), !inTodo.contains(id) { new.append(id) }
-    }
+    let bouncing = try queue.numbers(.bounce, 0)
+    let isBouncing = Set(bouncing)
+    var doubtful = table.ids(.unprocessed).filter { !inTodo.contains($0) }
+    settleDoubts(&doubtful, queue)
     // Last, as a number whose message has just been found gone may stand in todo for another.
-    new += todo.filter { self.table.slot(of: $0) == nil }
-    if !told.isEmpty { told.formIntersection(new) }
-    for id in written {
-      guard let slot = self.table.slot(of: id), !self.table.states[slot].contains(.unprocessed)
+    backlog += todo.filter { table.slot(of: $0) == nil }
+    for id in bouncing + table.ids(.bouncing) {
+      guard let slot = table.slot(of: id), !table.states[slot].contains(.unprocessed),
+        table.states[slot].contains(.bouncing) != isBouncing.contains(id)
       else { continue }
       progress(slot, queue, bounceTouched: true)
     }
-    // With some room for what comes next.
-    let wanted = self.table.count + new.count
-    self.table.reserve(wanted + wanted / 8)
-    backlog = new
-    backlogWasLarge = new.count > 10_000
+    return todo.count + bouncing.count
   }
 
-  /// Reads messages that a pass has found, in its order.
+  private func passInfo(_ part: Int, _ queue: OpenQueue) throws(QueueError) -> Int {
+    let split = queue.spread.split
+    let directory = try queue.directory(.info, part)
+    // A byte a slot.
+    let seen = UnsafeMutablePointer<Bool>.allocate(capacity: table.count)
+    seen.initialize(repeating: false, count: table.count)
+    defer { seen.deallocate() }
+    var listed = 0
+    // Known numbers to look at: perhaps another message by now, or taken in meanwhile.
+    var doubtful: [UInt64] = []
+    do throws(FileError) {
+      let modified = try directory.status().modified
+      if stamps[part]?.isCurrent(modified) == true { return 0 }
+      stamps[part] = DirectoryStamp(modified: modified, listed: WallClock.now())
+      try directory.forEachItem { item in
+        guard !item.isDirectory, let id = item.name.queueNumber, id % split == UInt64(part) else {
+          return
+        }
+        listed += 1
+        guard let slot = table.slot(of: id) else {
+          backlog.append(id)
+          return
+        }
+        seen[slot] = true
+        if table.states[slot].contains(.unprocessed)
+          || table.infoInodes[slot] != UInt32(truncatingIfNeeded: item.inode)
+        {
+          doubtful.append(id)
+        }
+      }
+    } catch {
+      stamps[part] = nil
+      throw QueueError(error)
+    }
+    for slot in 0..<table.count
+    where !seen[slot] && table.ids[slot] % split == UInt64(part)
+      && !table.states[slot].contains(.unprocessed)
+    {
+      doubtful.append(table.ids[slot])
+    }
+    settleDoubts(&doubtful, queue)
+    return listed
+  }
+
+  /// Goes on with the round over all known messages, at most about `count` of them at once.
+  func advanceRound(_ queue: OpenQueue, atMost count: Int) {
+    guard var round else { return }
+    var new: [UInt64] = []
+    for _ in 0..<min(count, round.slots) {
+      round.slots = min(round.slots, table.count) - 1
+      guard round.slots >= 0 else { break }
+      let slot = round.slots
+      let id = table.ids[slot]
+      let kind = table.states[slot].contains(.unprocessed) ? QueueFile.todo : .info
+      if queue.status(kind, id)?.birth != table.birth(slot) {
+        if !settleDoubt(slot, queue) { new.append(id) }
+      } else if kind == .info, queue.isWritten(id, since: round.since) {
+        progress(slot, queue, bounceTouched: true)
+      }
+    }
+    if round.slots <= 0 {
+      allKnownAt = round.begun
+      self.round = nil
+    } else {
+      self.round = round
+    }
+    read(new, queue, isNew: false)
+  }
+
+  /// Takes in messages that a pass has found.
   func readBacklog(_ queue: OpenQueue, atMost most: Int) {
-    guard !backlog.isEmpty else { return }
-    if most >= backlog.count {
+    if backlogReader == nil {
+      guard !backlog.isEmpty, pass == nil else { return }
       let all = backlog
       backlog = []
-      read(all, queue, isNew: false)
-      // A first pass over a large queue leaves much freed memory behind, which a daemon should give back.
-      if backlogWasLarge { FreedMemory.giveBack() }
-    } else {
-      let some = Array(backlog.suffix(most))
-      backlog.removeLast(some.count)
-      read(some, queue, isNew: false)
-      report.hasMore = true
+      if most >= all.count {
+        read(all, queue, isNew: false)
+        return
+      }
+      backlogReader = BacklogReader(all, queue)
     }
+    guard let reader = backlogReader else { return }
+    for message in reader.take(atMost: most) where table.slot(of: message.id) == nil {
+      // What has been touched since it was read is read again.
+      let reading =
+        touchedMeanwhile.contains(message.id) ? queue.entry(message.id, &buffer) : message.reading
+      take(reading, message.id, isNew: false)
+    }
+    if reader.isFinished {
+      backlogReader = nil
+      touchedMeanwhile = []
+      // A first pass over a large queue leaves much freed memory behind, which a daemon should give back.
+      FreedMemory.giveBack()
+    }
+  }
+
+  private func settleDoubts(_ doubtful: inout [UInt64], _ queue: OpenQueue) {
+    for id in doubtful {
+      if let slot = table.slot(of: id), !settleDoubt(slot, queue) { backlog.append(id) }
+    }
+    doubtful = []
   }
 
   private func settleDoubt(_ slot: Int, _ queue: OpenQueue) -> Bool {
@@ -159,7 +195,8 @@ extension QueueWatcher {
     {
       table.rename(slot, birth: table.birth(slot), infoInode: UInt64(info.st_ino))
     }
-    return isSame
+    // It is gone, and its number may stand in todo for another.
+    return isSame && (table.slot(of: id) != nil || queue.status(.todo, id) == nil)
   }
 }
 

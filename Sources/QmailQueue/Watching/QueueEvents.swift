@@ -19,6 +19,8 @@ struct QueueEvents: ~Copyable {
 
   /// nil where the kernel gives no inotify instance.
   let number: Int32?
+  /// What is asked of the directories of each kind.
+  private let masks: KeyValuePairs<QueueFile, Int32>
   private var watches: [Int32: (kind: QueueFile, part: Int)] = [:]
   private let buffer: UnsafeMutableRawBufferPointer
   /// Every directory is watched.
@@ -29,7 +31,11 @@ struct QueueEvents: ~Copyable {
   private(set) var hasOverflowed = false
   private(set) var hasLostDirectory = false
 
-  init() {
+  /// Names that go, of every directory whose files are watched.
+  static let gone = IN_DELETE | IN_MOVED_FROM
+
+  init(_ masks: KeyValuePairs<QueueFile, Int32>) {
+    self.masks = masks
     let made = inotify_init1(Int32(IN_NONBLOCK) | Int32(IN_CLOEXEC))
     number = made >= 0 ? made : nil
     if made < 0 {
@@ -52,11 +58,6 @@ struct QueueEvents: ~Copyable {
     hasLostDirectory = false
     isComplete = true
     note = nil
-    let names = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO
-    let masks: [(QueueFile, Int32)] = [
-      (.todo, names | IN_CREATE), (.info, names | IN_CLOSE_WRITE), (.bounce, names | IN_MODIFY),
-      (.local, IN_MODIFY), (.remote, IN_MODIFY),
-    ]
     for (kind, mask) in masks {
       for part in 0..<spread.directories(kind) {
         let path = "\(layout.queue)/\(spread.directory(kind, part))"

@@ -5,14 +5,18 @@ import Synchronization
 
 /// Follows a queue: says what came, what was taken in, how far it is and what left, reading only what is new.
 ///
-/// inotify tells which numbers changed; what became of them is then looked up on disk, so a coalesced or late event does no harm. A full pass over the
-/// names finds what lost events hid. Used from one actor only.
+/// What arrives is read by an ``ArrivalReader`` at once. For all else inotify tells which numbers changed; what became of them is then looked up on
+/// disk, so a coalesced or late event does no harm. A full pass over the names finds what lost events hid. Used from one actor only.
 public final class QueueWatcher {
   /// As last read; read again when the queue directory has been replaced.
   public internal(set) var layout: QueueLayout
   /// nil while the queue is away.
   var queue: OpenQueue?
-  var events = QueueEvents()
+  var events = QueueEvents([
+    .todo: QueueEvents.gone, .info: QueueEvents.gone | IN_MOVED_TO | IN_CLOSE_WRITE,
+    .bounce: QueueEvents.gone | IN_MOVED_TO | IN_MODIFY, .local: IN_MODIFY, .remote: IN_MODIFY,
+  ])
+  let arrivals = ArrivalReader()
   var table = EntryTable()
   var buffer = ReadBuffer()
   /// Gathered since the last report that was handed out; a poll that throws loses nothing.
@@ -21,30 +25,63 @@ public final class QueueWatcher {
 
   /// The next poll must walk the names, because events were lost or none were there before.
   var needsPass = true
-  /// The next pass must compare births: a number may have changed hands unseen.
-  var mustCompareBirths = true
+  /// A round over all known messages must follow: a number may have changed hands unseen.
+  var needsRound = true
   /// When each info directory last changed and when it was last listed; nil: list it.
   var stamps: [DirectoryStamp?] = []
   var lastPass = Timestamp(nanoseconds: 0)
+  var pass: FullPass?
+  var round: CheckRound?
+  /// What was written to the files of known messages until then has been told.
+  var allKnownAt = Timestamp(nanoseconds: 0)
   /// Found by a pass and not read yet.
   var backlog: [UInt64] = []
-  var backlogWasLarge = false
-  /// Young messages that the last pass found: the event of their arrival, still to be taken, is no second arrival.
-  var justFound: Set<UInt64> = []
+  var backlogReader: BacklogReader?
+  /// Numbers that something happened to while ``backlogReader`` was at work.
+  var touchedMeanwhile: Set<UInt64> = []
+  /// Young messages found on disk, with the process that queued each (0: unknown): their arrival, still to be
+  /// taken, is no second one.
+  var justFound: [UInt64: Int] = [:]
   /// Damage already told.
   var told: Set<UInt64> = []
   private var toldNote: String?
 
   /// More events than this are left for the next poll, so that a flood of them does not hold the caller.
   private static let mostEvents = 65_536
+  /// Names walked in one poll for each message that may be read in it: about as dear.
+  private static let namesForMessage = 16
+  /// Without events: known messages looked at in one poll.
+  private static let leisurely = 2000
 
   /// Opens the queue and begins to watch; the first poll reports everything that is there.
   public init(layout: QueueLayout) throws(QueueError) {
     self.layout = layout
     let queue = try OpenQueue(layout)
     self.queue = queue
+    watch(queue)
+  }
+
+  deinit {
+    arrivals.stop()
+    backlogReader?.stop()
+  }
+
+  /// From now on arrivals are read as they come, on a thread of its own, and not only when a poll takes them.
+  /// - Parameter onArrival: called on that thread when there is something for a poll to take.
+  public func readArrivals(onArrival: @escaping @Sendable () -> Void) {
+    arrivals.start(onArrival: onArrival)
+  }
+
+  /// Ends what ``readArrivals(onArrival:)`` began.
+  public func endReading() { arrivals.stop() }
+
+  private func watch(_ queue: OpenQueue) {
+    arrivals.watch(layout, queue)
     events.watch(layout, queue.spread)
   }
+
+  /// Every directory is watched.
+  var seesEverything: Bool { events.isComplete && arrivals.health.isComplete }
 
   /// Readable when something changed, for a Dispatch read source; nil where inotify is not to be had: then only passes find things.
   /// The same number for the life of the watcher.
@@ -55,8 +92,8 @@ public final class QueueWatcher {
   /// - Parameters:
   ///   - now: the time given to observations.
   ///   - fullPass: also walk all names, which finds what events did not tell. The first poll always does, and so does every poll while events are incomplete.
-  ///   - most: of the messages that a pass found, read no more than about this many now; `hasMore` says that some are left. Bounds the memory of
-  ///     the first poll of a large queue.
+  ///   - most: of the messages that a pass found, take no more than this many now, and bound the walking of names likewise; `hasMore` says that some
+  ///     are left. 0 takes events only.
   /// - Throws: when the queue as a whole cannot be read; later polls try to open it again, and nothing seen is lost.
   public func poll(at now: Timestamp, fullPass: Bool, atMost most: Int = .max)
     throws(QueueError) -> PollReport
@@ -64,31 +101,56 @@ public final class QueueWatcher {
     let start = WallClock.monotonic()
     self.now = now
     let queue = try openQueue()
-    if !events.isComplete, events.number != nil {
-      // A directory that could not be watched may be there again.
-      events.watch(layout, queue.spread)
+    if fullPass, !seesEverything, events.number != nil {
+      // A directory that could not be watched may be there again, or the limit may be raised.
+      watch(queue)
       needsPass = true
-      mustCompareBirths = true
+      needsRound = true
     }
+    let looked = WallClock.now()
     takeEvents(queue)
-    if events.hasOverflowed {
+    if events.hasOverflowed || arrivals.health.hasOverflowed {
       needsPass = true
-      mustCompareBirths = true
+      needsRound = true
       events.forgive()
+      arrivals.forgive()
       report.notes.append(
         "the kernel dropped queue events; a full pass makes up for them, short-lived messages apart"
       )
     }
-    if events.note != toldNote {
-      toldNote = events.note
+    let note = events.note ?? arrivals.health.note
+    if note != toldNote {
+      toldNote = note
       if let note = toldNote { report.notes.append(note) }
     }
-    if needsPass || fullPass || !events.isComplete { try pass(queue) }
-    readBacklog(queue, atMost: most)
+    if fullPass || !seesEverything { needsPass = true }
+    if most > 0 { try lookAtAll(queue, atMost: most) }
+    if round == nil, !needsRound, seesEverything { allKnownAt = looked }
+    report.hasMore =
+      report.hasMore || pass != nil || backlogReader != nil || !backlog.isEmpty
+      || (round != nil && seesEverything)
     report.statistics.seconds += Double(WallClock.monotonic() - start) / 1e9
     defer { report = PollReport() }
     return report
   }
+
+  /// A bounded piece of what is to be done beside events.
+  private func lookAtAll(_ queue: OpenQueue, atMost most: Int) throws(QueueError) {
+    let names = most.multipliedReportingOverflow(by: Self.namesForMessage)
+    // One thing after the other: what a pass finds is read before the next begins.
+    if pass != nil || (needsPass && backlogReader == nil && backlog.isEmpty) {
+      try advancePass(queue, atMost: names.overflow ? .max : names.partialValue)
+    }
+    if pass == nil, round == nil, needsRound || !seesEverything {
+      round = CheckRound(begun: WallClock.now(), since: allKnownAt, slots: table.count)
+      needsRound = false
+    }
+    advanceRound(queue, atMost: seesEverything ? most : min(most, Self.leisurely))
+    readBacklog(queue, atMost: most)
+  }
+
+  /// Messages found and not read yet: how far the first look at a large queue is.
+  public var unread: Int { (backlogReader?.rest ?? 0) + backlog.count }
 
   /// Whether qmail-send runs and how full the queue's filesystem is; 1 where that cannot be told (then a poll throws).
   public func health(at now: Timestamp) -> Observation {
@@ -111,10 +173,11 @@ public final class QueueWatcher {
     table.slot(of: id).map { table.identity($0) }
   }
 
-  /// What is known to stand in the queue. Messages are those known; ``QueueScanner/counts()`` counts files as qmail-qstat does.
+  /// What is known to stand in the queue. Messages are those known and ``unread``; ``QueueScanner/counts()`` counts files as qmail-qstat does.
   public var counts: QueueCounts {
     QueueCounts(
-      messages: table.count, unprocessed: table.count(.unprocessed), local: table.count(.local),
+      messages: table.count + unread, unprocessed: table.count(.unprocessed),
+      local: table.count(.local),
       remote: table.count(.remote), bouncing: table.count(.bouncing),
       doneOnly: table.count(.doneOnly))
   }
@@ -128,15 +191,24 @@ public final class QueueWatcher {
       queue = nil
       throw QueueError(error)
     }
-    if let queue, queue.status.isSameFile(as: status), !events.hasLostDirectory { return queue }
+    if let queue, queue.status.isSameFile(as: status), !events.hasLostDirectory,
+      !arrivals.health.hasLostDirectory
+    {
+      return queue
+    }
     queue = nil
     layout = try QueueLayout.read(qmail: layout.qmail)
     let opened = try OpenQueue(layout)
     queue = opened
-    events.watch(layout, opened.spread)
+    watch(opened)
     stamps = []
+    pass = nil
+    backlog = []
+    backlogReader?.stop()
+    backlogReader = nil
+    touchedMeanwhile = []
     needsPass = true
-    mustCompareBirths = true
+    needsRound = true
     return opened
   }
 
@@ -144,60 +216,67 @@ public final class QueueWatcher {
 
   private func takeEvents(_ queue: OpenQueue) {
     var order: [UInt64] = []
-    var touches: [UInt64: (QueueEvents.Touch, arrivals: Int)] = [:]
+    var touches: [UInt64: QueueEvents.Touch] = [:]
     var taken = 0
     while taken < Self.mostEvents {
+      // In this order: of every number that is touched, the arrival has then been taken.
       let count = events.take { id, touch in
-        let (before, arrivals) = touches[id] ?? ([], 0)
+        let before = touches[id] ?? []
         if before.isEmpty { order.append(id) }
-        touches[id] = (before.union(touch), arrivals + (touch == .arrived ? 1 : 0))
+        touches[id] = before.union(touch)
       }
-      if count == 0 { break }
-      taken += count
+      let arrived = arrivals.collect(atMost: Self.mostEvents)
+      if count + arrived.count == 0 { break }
+      taken += count + arrived.count
+      if backlogReader != nil {
+        touchedMeanwhile.formUnion(order)
+        for arrival in arrived { touchedMeanwhile.insert(arrival.id) }
+      }
+      for arrival in arrived { arrive(arrival) }
+      if arrived.count < Self.mostEvents { justFound = [:] }
       settle(order, touches, queue)
       order.removeAll(keepingCapacity: true)
       touches.removeAll(keepingCapacity: true)
     }
     if taken >= Self.mostEvents { report.hasMore = true }
     report.statistics.events += taken
-    justFound = []
+  }
+
+  private func arrive(_ arrival: ArrivalReader.Arrival) {
+    if arrival.isRepeated {
+      report.statistics.missed += 1
+      return
+    }
+    if let slot = table.slot(of: arrival.id) {
+      if isKnown(slot, arrival) { return }
+      // A link in todo under a known number: that number has been given to another message.
+      depart(slot)
+    }
+    take(arrival.reading, arrival.id, isNew: true)
+  }
+
+  /// Whether this is the message already in the table, because a pass found it first.
+  private func isKnown(_ slot: Int, _ arrival: ArrivalReader.Arrival) -> Bool {
+    guard let known = justFound[arrival.id] else { return false }
+    guard case .entry(let entry) = arrival.reading.outcome else { return true }
+    if known > 0, let pid = entry.queuedBy { return known == pid }
+    return entry.identity.birth <= table.birth(slot)
   }
 
   /// Finds out on disk what became of the numbers that were touched.
   private func settle(
-    _ order: [UInt64], _ touches: [UInt64: (QueueEvents.Touch, arrivals: Int)], _ queue: OpenQueue
+    _ order: [UInt64], _ touches: [UInt64: QueueEvents.Touch], _ queue: OpenQueue
   ) {
     var new: [UInt64] = []
     for id in order {
-      guard let (touch, arrivals) = touches[id] else { continue }
-      let hasCome = touch.contains(.arrived) || touch.contains(.restored)
-      guard let slot = table.slot(of: id) else {
-        if hasCome {
-          new.append(id)
-          report.statistics.missed += max(arrivals - 1, 0)
-        }
-        continue
-      }
-      if touch.contains(.arrived), !isSameArrival(slot, arrivals, queue) {
-        // A link in todo under a known number: that number has been given to another message.
-        depart(slot)
-        new.append(id)
-        report.statistics.missed += max(arrivals - 1, 0)
-      } else if !settle(slot, touch, queue) {
+      guard let touch = touches[id] else { continue }
+      if let slot = table.slot(of: id) {
+        if !settle(slot, touch, queue) { new.append(id) }
+      } else if touch.contains(.restored) {
         new.append(id)
       }
     }
-    read(new, queue, isNew: true)
-  }
-
-  /// Whether an arrival event tells of the message already known, which a pass found before its event was taken.
-  private func isSameArrival(_ slot: Int, _ arrivals: Int, _ queue: OpenQueue) -> Bool {
-    let id = table.ids[slot]
-    guard arrivals == 1, justFound.contains(id) else { return false }
-    guard table.states[slot].contains(.unprocessed) else {
-      return queue.status(.info, id)?.birth == table.birth(slot)
-    }
-    return queue.status(.todo, id).map { $0.birth == table.birth(slot) } ?? true
+    read(new, queue, isNew: false)
   }
 
   /// Settles one known number.
@@ -215,6 +294,8 @@ public final class QueueWatcher {
         table.rename(slot, birth: info.birth, infoInode: UInt64(info.st_ino))
         table.set(slot, .unprocessed, to: false)
         observe(.processed(table.identity(slot)))
+        set(.local, slot, true)
+        set(.remote, slot, true)
         progress(slot, queue, bounceTouched: touch.contains(.bounce))
       }
       return true
@@ -238,8 +319,11 @@ public final class QueueWatcher {
   /// Counts what is done and failed of a message that has been taken in, and tells it when there is something to tell.
   func progress(_ slot: Int, _ queue: OpenQueue, bounceTouched: Bool) {
     let id = table.ids[slot]
-    let channels = queue.channels(of: id, &buffer)
-    let wasBouncing = table.states[slot].contains(.bouncing)
+    // A channel file that is not there does not come any more.
+    let state = table.states[slot]
+    let channels = queue.channels(
+      of: id, &buffer, local: state.contains(.local), remote: state.contains(.remote))
+    let wasBouncing = state.contains(.bouncing)
     if bounceTouched || wasBouncing { countFailures(slot, queue) }
     set(.local, slot, channels.local != nil)
     set(.remote, slot, channels.remote != nil)
@@ -291,13 +375,13 @@ public final class QueueWatcher {
       return
     }
     let chunks = (ids.count + chunk - 1) / chunk
-    let bouncing = (try? queue.numbers(.bounce, 0)).map { Set($0) }
+    let listed = try? ListedNames(queue)
     let readings = Mutex([[EntryReading]](repeating: [], count: chunks))
     // Reading never throws: an error is an outcome.
     try? TwoThreads.run(chunks) { part in
       var buffer = ReadBuffer()
       let some = ids[(part * chunk)..<min((part + 1) * chunk, ids.count)].map {
-        queue.entry($0, &buffer, isNew: isNew, bouncing: bouncing)
+        queue.entry($0, &buffer, isNew: isNew, listed: listed)
       }
       readings.withLock { $0[part] = some }
       return true
@@ -311,7 +395,7 @@ public final class QueueWatcher {
     }
   }
 
-  private func take(_ reading: EntryReading, _ id: UInt64, isNew: Bool) {
+  func take(_ reading: EntryReading, _ id: UInt64, isNew: Bool) {
     report.statistics.opened += 1
     switch reading.outcome {
     case .entry(let entry):
@@ -323,7 +407,9 @@ public final class QueueWatcher {
       if entry.isDoneOnly { state.insert(.doneOnly) }
       table.insert(entry.identity, infoInode: reading.infoInode, state)
       told.remove(id)
-      if !isNew, entry.identity.birth > lastPass - .seconds(2) { justFound.insert(id) }
+      if !isNew, entry.identity.birth > lastPass - .seconds(2) {
+        justFound[id] = entry.queuedBy ?? 0
+      }
       report.statistics.new += 1
       observe(.arrival(entry))
     case .gone:

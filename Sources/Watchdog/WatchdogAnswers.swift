@@ -1,0 +1,66 @@
+import Files
+import Foundation
+import Ledger
+import Mail
+import Policy
+import Response
+import Storms
+
+// What the daemon answers.
+extension Watchdog {
+  /// Serves the socket. A watch without it is still a watch: what stands in the way is told once.
+  func awaitQuestions() {
+    do {
+      let server = try QuestionServer(
+        at: QuestionServer.path(state: configuration.places.state), on: executor
+      ) { [weak self] question in
+        self?.assumeIsolated { $0.answer(question) } ?? []
+      }
+      server.assumeIsolated { $0.start() }
+      questions = server
+    } catch {
+      note("commands cannot ask this daemon anything: \(error)", at: WallClock.now())
+    }
+  }
+
+  /// The lines of an answer. Whatever is asked, it takes milliseconds: the queue waits meanwhile.
+  func answer(_ question: Question) -> [[UInt8]] {
+    switch question {
+    case .top(let rows): [json(topReport(rows: min(max(0, rows), TopReport.mostRows)))]
+    }
+  }
+
+  private func json(_ answer: some Encodable) -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return (try? encoder.encode(answer)).map(Array.init) ?? []
+  }
+
+  private func topReport(rows: Int) -> TopReport {
+    let now = WallClock.now()
+    let ranking = detector.ranking(rows, at: now)
+    let blocks = (try? ledger.standingBlocks()) ?? []
+    return TopReport(
+      status: report(), time: now.seconds, window: policy.detection.window.inSeconds,
+      now: TopReport.Flow(flow.recent(10, at: now), isLogged: flow.isLogged),
+      minute: TopReport.Flow(flow.recent(60, at: now), isLogged: flow.isLogged),
+      senders: ranking.senders.map(TopReport.Row.init),
+      sources: ranking.sources.map(TopReport.Row.init),
+      storms: detector.storms.suffix(rows).map { storm in picture(of: storm, blocks) },
+      lengths: flow.samples.suffix(FlowMeter.capacity).map(\.waiting), step: FlowMeter.step)
+  }
+
+  private func picture(of storm: Storm, _ blocks: [Block]) -> TopReport.Storm {
+    let kept = (try? ledger.quarantineCounts(incident: storm.incident)) ?? [:]
+    let held = (try? ledger.actions(incident: storm.incident, limit: 20))?
+      .first { $0.outcome == .held }
+    return TopReport.Storm(
+      incident: storm.incident, kind: storm.kind.rawValue, began: storm.began.seconds,
+      lastSeen: storm.lastSeen.seconds, messages: storm.evidence.messages,
+      failed: storm.evidence.failed, delivered: storm.evidence.delivered,
+      waiting: storm.evidence.lingering,
+      offenders: storm.offenders.prefix(3).map(\.value), victims: Array(storm.victims.prefix(3)),
+      blocks: blocks.count { $0.author == .incident(storm.incident) },
+      quarantined: (kept[.marked] ?? 0) + (kept[.gone] ?? 0), held: held?.why)
+  }
+}
