@@ -1,7 +1,6 @@
 # The front door. A new machine needs Swift and make; what else is missing is installed first.
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
-#   make fuzz      a million mutated inputs to each parser, or SECONDS=60 each
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
@@ -10,7 +9,7 @@
 #   make bench-check   the same at 100,000 messages, against the thresholds in Benchmarks/thresholds.json
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test model fuzz build man install uninstall format lint clean packages
+.PHONY: demo test model build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -23,7 +22,7 @@ PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
 COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
 SHARE = $(DESTDIR)$(PREFIX)/share
 DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
-SOURCES = Sources Tests Package.swift Benchmarks/Sources Benchmarks/Package.swift Fuzz/Package.swift Fuzz/Sources/fuzz
+SOURCES = Sources Tests Package.swift Benchmarks/Sources Benchmarks/Package.swift
 SIZES = 1000,10000,100000
 QMAIL = /var/qmail
 BENCH = Benchmarks/.build/release/bench --qwarden $(CURDIR)/$(BINARY) --qmail $(QMAIL)
@@ -34,14 +33,15 @@ demo: packages
 test: packages
 	$(SWIFT) test
 
+# A million mutated inputs to each parser, or SECONDS=60 each; RUNS=, PARSERS='json mime' narrow it. See Fuzz/run.
+.PHONY: fuzz
+fuzz: packages
+	@SWIFT='$(SWIFT)' SECONDS_EACH='$(SECONDS)' Fuzz/run
+
 # DEEP=1 also kills both programs in one run.
 model:
 	@$(MAKE) packages DEBIAN_PACKAGES=spin
 	@Model/check
-
-# RUNS=, PARSERS='json mime' narrow it; see Fuzz/run.
-fuzz: packages
-	@SWIFT='$(SWIFT)' SECONDS_EACH='$(SECONDS)' Fuzz/run
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
