@@ -21,7 +21,7 @@ let package = Package(
     room("Mail"),
     room("Files", ["Mail", "CLinux", "CZlib"]),
     room("Selection", ["Mail"]),
-    room("QmailQueue", ["Mail", "Files"]),
+    room("QmailQueue", ["Mail", "Files", "CLinux"]),
     room("QmailControl", ["Mail", "Files"]),
     room("Storms", ["Mail"]),
     room("Policy", ["Mail", "Files", "Storms", "Yams"]),
