@@ -1,6 +1,7 @@
 # The front door. A new machine needs Swift and make; what else is missing is installed first.
 #   make demo      watch qwarden end a storm, on a simulated qmail
 #   make test      every test
+#   make evaluate  what detection is worth: every scenario of the corpus, a table and totals (TRACES=dir: recorded ones)
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
@@ -9,7 +10,7 @@
 #   make bench-check   the same at 100,000 messages, against the thresholds in Benchmarks/thresholds.json
 .POSIX:
 .SUFFIXES:
-.PHONY: demo test model build man install uninstall format lint clean packages
+.PHONY: demo test evaluate model build man install uninstall format lint clean packages
 
 SWIFT ?= swift
 DESTDIR ?=
@@ -32,6 +33,9 @@ demo: packages
 
 test: packages
 	$(SWIFT) test
+
+evaluate: packages
+	$(SWIFT) run -c release evaluate $(TRACES)
 
 # DEEP=1 also kills both programs in one run.
 model:

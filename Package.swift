@@ -49,6 +49,7 @@ let package = Package(
     room("Replay", ["Mail", "Files", "QmailControl", "Storms", "Policy", "Response"]),
     room("Systemd", ["CSystemd"]),
     room("QmailSimulator", ["Mail", "Files", "QmailQueue"]),
+    room("Corpus", ["Mail", "Storms", "Policy", "QmailControl", "Response", "QmailSimulator"]),
     room(
       "Watchdog",
       [
@@ -63,9 +64,12 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
+    .executableTarget(
+      name: "evaluate", dependencies: ["Corpus", "Mail", "Storms"], swiftSettings: strict),
     tests(of: "Mail"),
     tests(of: "Files"),
     tests(of: "Selection", ["Mail"]),
+    tests(of: "Corpus", ["Mail"]),
     tests(of: "QmailQueue", ["QmailSimulator", "Files", "Mail"]),
     tests(of: "QmailControl", ["Files", "Mail"]),
     tests(of: "Storms", ["Mail"]),

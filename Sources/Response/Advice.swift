@@ -10,6 +10,8 @@ public enum Lever: String, Sendable, Hashable, CaseIterable {
   case account
   /// The local program's uid.
   case uid
+  /// A line for the whole sender domain, where the policy leaves that to the administrator.
+  case badmailfrom
   /// Refuse unknown recipients during SMTP, so that nothing has to be bounced.
   case recipientChecking = "recipient-checking"
   /// qmail-send itself is not at work.
@@ -35,12 +37,17 @@ extension Advice {
   /// What helps against this storm besides badmailfrom, or instead of it.
   public static func against(_ storm: Storm) -> [Advice] {
     var advice: [Advice] = []
+    // Of many clients the heaviest come first, and three lines are enough for an alert.
+    var clients = 0
     for offender in storm.offenders {
       switch offender {
-      case .client(let client): advice += tcprules(client)
+      case .client(let client):
+        clients += 1
+        if clients <= 3 { advice += tcprules(client) }
       case .user(let user): advice.append(account(user))
       case .uid(let uid): advice.append(script(uid))
-      case .sender, .senderDomain: break
+      case .senderDomain(let domain): advice += wholeDomain(domain)
+      case .sender: break
       }
     }
     switch storm.kind {
@@ -55,7 +62,7 @@ extension Advice {
         Advice(
           .qmailSend,
           "See that qmail-send runs and that the queue's disk has space and inodes left.",
-          line: "qmailctl stat"))
+          line: "pgrep -l qmail-send; df -h /var/qmail/queue; df -i /var/qmail/queue"))
     case .relaySender, .relaySource, .localScript, .surge: break
     }
     return advice
@@ -69,6 +76,19 @@ extension Advice {
         .tcprules,
         "Refuse the client \(client): add the line to the file that your SMTP server's tcprules are made from, and make them anew.",
         line: "\(client):deny")
+    ]
+  }
+
+  private static func wholeDomain(_ domain: Domain) -> [Advice] {
+    let isPlain = domain.text.utf8.allSatisfy {
+      $0 >= 97 && $0 <= 122 || $0 >= 48 && $0 <= 57 || $0 == 45 || $0 == 46
+    }
+    guard isPlain, domain.text.utf8.contains(UInt8(ascii: ".")) else { return [] }
+    return [
+      Advice(
+        .badmailfrom,
+        "All of it bears senders of \(domain): if nobody honest writes to you from there, add the line to control/badmailfrom.",
+        line: "@\(domain.text)")
     ]
   }
 

@@ -32,6 +32,8 @@ public enum ResponsePlanner {
   public static func blocks(for storm: Storm, policy: Policy, context: PlanningContext)
     -> [PlannedAction]
   {
+    // On suspicion nobody is kept out.
+    guard storm.isCertain else { return [] }
     var planned: [PlannedAction] = []
     var begun = 0
     for offender in storm.offenders {

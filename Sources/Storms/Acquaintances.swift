@@ -21,5 +21,10 @@ struct Acquaintances: Sendable {
     return holds(StableHash.of(client.utf8))
   }
 
+  func include(_ facts: MailFacts) -> Bool {
+    facts.client.map { holds(StableHash.of($0.utf8)) } ?? false
+      || !facts.sender.isBounceSender && holds(StableHash.of(facts.sender.bytes))
+  }
+
   private func holds(_ hash: UInt64) -> Bool { young.contains(hash) || old.contains(hash) }
 }

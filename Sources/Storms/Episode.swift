@@ -13,6 +13,18 @@ struct Episode: Sendable {
   var announced: Int
   /// When it last was more than a trickle; nil for a resumed storm until the first observation.
   var lastBusy: Timestamp?
+  /// Where the accounts of the storm were used before it began is not of it: its owner goes on writing there.
+  var sparesUsual = false
+  /// What a storm that is not certain yet was told of for.
+  enum Suspicion: Sendable {
+    /// Where it comes from and under which names.
+    case looks
+    /// What becomes of it.
+    case outcomes
+  }
+  var suspicion = Suspicion.outcomes
+  /// How often it was told of between begin and end.
+  var changes = 0
   /// The first words of its sentence, where the kind has none of its own.
   var what = ""
   /// Figures before a restart: the spreads begin anew then.
@@ -68,6 +80,25 @@ struct Episode: Sendable {
     storm.evidence.lingering = max(0, storm.evidence.lingering + Int(tally.lingering))
     test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
     if test.isProven && storm.evidence.failed >= 8 { storm.evidence.failuresProven = true }
+  }
+
+  /// Whether a storm told of on suspicion has failed enough to be acted on.
+  func isEnough(_ settings: DetectorSettings) -> Bool {
+    let evidence = storm.evidence
+    let finished = evidence.failed + evidence.delivered
+    guard evidence.failed >= 8, listIsDenied else { return false }
+    if Share(evidence.failed, of: finished).isOver(0.35, deviations: 3) { return true }
+    let bad = evidence.failed + evidence.lingering
+    if Share(bad, of: bad + evidence.delivered).isOver(0.5, deviations: 3) { return true }
+    // Of ordinary mail a tenth fails; what looks like a flood already needs little more.
+    return suspicion == .looks && Share(evidence.failed, of: finished).isOver(0.1, deviations: 2)
+  }
+
+  /// Whether it bears no list's marks, or fails too often for a list.
+  private var listIsDenied: Bool {
+    let evidence = storm.evidence
+    return evidence.listMarked * 2 < evidence.messages
+      || evidence.failed >= 30 && evidence.failed * 2 >= evidence.failed + evidence.delivered
   }
 
   private mutating func refresh() {

@@ -34,15 +34,28 @@ struct Group: Sendable {
     case failures
     /// Deferred everywhere, and little succeeds.
     case deferrals
+    /// A flood by its looks: from a client strange to the account, under made-up senders, or refused and deferred too often for honest mail.
+    /// Told of; acted on only once it fails.
+    case suspicion
     /// Accepted everywhere, but far more than usual: only told of, since an honest invoice run looks the same.
     case volume
   }
 
+  /// A sender of its own for most messages.
+  var isRotating: Bool {
+    let names = senders.distinct
+    return names >= 15 && names * 10 >= Int(window.sum.messages) * 6
+  }
+
   /// Volume over the floor and over the learned normal.
-  func isBusy(_ settings: DetectorSettings) -> Bool {
-    let count = Int(window.sum.messages)
-    guard count >= settings.messages || Int(window.sum.recipients) >= settings.recipients,
-      count >= min(8, settings.messages)
+  ///
+  /// - Parameter seenShare: of its messages about so many were seen.
+  func isBusy(_ settings: DetectorSettings, seenShare: Double) -> Bool {
+    let count = Int(Double(window.sum.messages) / seenShare)
+    guard
+      count >= settings.messages
+        || Double(window.sum.recipients) >= seenShare * Double(settings.recipients),
+      window.sum.messages >= min(8, settings.messages)
     else { return false }
     guard let usual = normal.normal, let limit = normal.limit else { return true }
     // Failures that are proven speak for themselves sooner.
@@ -51,8 +64,10 @@ struct Group: Sendable {
   }
 
   /// - Parameter isWide: the group may hold many innocent senders (a client, a uid, a domain).
-  func verdict(_ settings: DetectorSettings, isWide: Bool, isOutage: Bool) -> Verdict? {
-    guard isBusy(settings) else { return nil }
+  func verdict(
+    _ settings: DetectorSettings, seenShare: Double, isWide: Bool, isOutage: Bool
+  ) -> Verdict? {
+    guard isBusy(settings, seenShare: seenShare) else { return nil }
     let sum = window.sum
     let failed = Int(max(0, sum.failed))
     let delivered = Int(max(0, sum.delivered))
@@ -61,16 +76,19 @@ struct Group: Sendable {
     let finished = failed + delivered
     // Many senders who all fail at one domain: that domain refuses us, and nobody here is to blame.
     let isRefusal = isWide && badDomains.topShare > 0.6 && senders.distinct > 4
+    let bad = lingering + failed
+    let all = bad + delivered
+    let isStrange = !isList && sum.strange >= 8 && sum.strange * 10 >= sum.seen * 8
     // Failures may be seen sooner than deliveries: a tenth of all recipients must have failed, whatever is known of the rest.
     if test.isProven && !isRefusal && failed * 10 >= Int(sum.recipients) {
       if isList {
         if failed >= 30 && failed * 2 >= finished { return .failures }
-      } else if failed >= 8 && failed * 20 >= finished * 7 {
-        return .failures
+      } else if failed >= 8 {
+        // An old address list may fail by a third.
+        if isStrange || Share(failed, of: finished).isOver(0.35, deviations: 3) { return .failures }
       }
     }
-    let bad = lingering + failed
-    let all = bad + delivered
+    if isStrange, failed >= 8, failed * 20 >= finished * 3 { return .failures }
     let stuck = Int(sum.stuck)
     let isSpread =
       badDomains.distinct >= settings.deferredDomains && badDomains.topShare <= 0.5
@@ -86,11 +104,39 @@ struct Group: Sendable {
         return .deferrals
       }
     }
+    if !isList, domains.distinct >= settings.deferredDomains {
+      if isStrange { return .suspicion }
+      if isRotating, !isRefusal { return .suspicion }
+      // Refused here and deferred there, over many domains: an old address list only fails, a provider's outage only defers.
+      if !isOutage, isSpread, failed >= 8, stuck >= 8, finished + stuck >= Int(sum.recipients) / 2,
+        Share(stuck, of: finished + stuck).isOver(0.08, deviations: 2),
+        failed * 100 >= finished * 15,
+        Share(failed + stuck, of: finished + stuck).isOver(0.25, deviations: 2)
+      {
+        return .suspicion
+      }
+    }
     if !isList, sum.messages >= Int32(clamping: settings.acceptedMessages), domains.distinct >= 100
     {
       return .volume
     }
     return nil
+  }
+}
+
+/// A part of a whole that was seen by chance.
+struct Share {
+  private let part: Double
+  private let whole: Double
+  init(_ part: Int, of whole: Int) {
+    (self.part, self.whole) = (Double(part), Double(max(1, whole)))
+  }
+
+  /// Whether the true share is over this, so many standard deviations sure (the lower end of Wilson's interval).
+  func isOver(_ bound: Double, deviations z: Double) -> Bool {
+    let share = part / whole
+    let spread = z * (share * max(0, 1 - share) / whole + z * z / (4 * whole * whole)).squareRoot()
+    return (share + z * z / (2 * whole) - spread) / (1 + z * z / whole) >= bound
   }
 }
 

@@ -22,7 +22,8 @@ extension StormDetector {
 
   private mutating func consider(_ key: Offender) {
     guard groups.messages(key) >= min(8, Int32(clamping: settings.messages)),
-      let known = groups.group(key), now >= known.nextLook, known.isBusy(settings)
+      let known = groups.group(key), now >= known.nextLook,
+      known.isBusy(settings, seenShare: seenShare(key))
     else { return }
     let now = now
     groups.change(key) { group in
@@ -34,35 +35,49 @@ extension StormDetector {
         group.normal.taint()
       }
     }
-    everybody.advance(to: now)
+    lookForOutage()
     guard let group = groups.group(key),
-      let verdict = group.verdict(settings, isWide: key.isWide, isOutage: isOutage(beside: group))
+      let verdict = group.verdict(
+        settings, seenShare: seenShare(key), isWide: key.isWide, isOutage: now < outageEnds)
     else { return }
     if !open(key, group, verdict) {
-      groups.change(key) { $0.nextLook = now + .seconds(1) }
+      groups.change(key) { $0.nextLook = now + .seconds(verdict == .suspicion ? 3 : 1) }
     }
   }
 
-  /// Everybody's mail waits, from many places: that is our line or our DNS, not this group.
-  private func isOutage(beside group: Group) -> Bool {
-    let waiting = everybody.sum.lingering - group.window.sum.lingering
-    let delivered = everybody.sum.delivered - group.window.sum.delivered
-    return waiting >= 10 && badSources.distinct >= 6 && delivered * 2 < waiting
+  /// A poller misses half of what leaves at once; the log has it, but not its client. So of a client's mail there is more than is counted.
+  private func seenShare(_ key: Offender) -> Double {
+    if case .sender = key { return 1 }
+    let sum = lately.sum
+    return sum.messages <= 0 ? 1 : min(1, max(0.5, Double(sum.seen) / Double(sum.messages)))
+  }
+
+  /// Everybody's mail waits, from many places and under many names: that is our line or our DNS, and no group's doing. What waits
+  /// from then is tried again for minutes after it is over.
+  mutating func lookForOutage() {
+    lately.advance(to: now)
+    // A flood has one sender, or comes from one place.
+    let bad = min(badSources.distinct, badSenders.distinct)
+    guard bad >= 4, lately.sum.delivered * 2 < lately.sum.lingering else { return }
+    let isCrowd =
+      bad >= 6 && lately.sum.lingering >= 10 && badSources.topShare <= 0.5
+      && badSenders.topShare <= 0.5
+    // In quiet hours few write, and one who writes much is most of it.
+    let good = min(goodSources.distinct, goodSenders.distinct)
+    guard isCrowd || good * 2 <= bad else { return }
+    outageEnds = now + settings.window + settings.window
   }
 
   /// Begins a storm about this group, or widens one that goes on. False where the messages do not bear it out.
   private mutating func open(_ key: Offender, _ group: Group, _ verdict: Group.Verdict) -> Bool {
     var matching: [Int] = []
     var guilty: [Int] = []
-    for serial in mail.serials {
-      let message = mail[serial]
-      guard message.incident == nil, message.keys.contains(key),
-        now.seconds(since: message.identity.birth) < settings.window.inSeconds
-      else { continue }
+    for serial in recent {
+      guard mail[serial].incident == nil, mail[serial].keys.contains(key) else { continue }
       matching.append(serial)
-      if message.isGuilty { guilty.append(serial) }
+      if mail[serial].isGuilty { guilty.append(serial) }
     }
-    let offenders = explain(key, guilty.count >= 8 ? guilty : matching)
+    var offenders = explain(key, guilty.count >= 8 ? guilty : matching)
     if verdict == .volume {
       // More of a storm that goes on: what waited in todo since before it was seen to begin.
       if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {
@@ -73,16 +88,28 @@ extension StormDetector {
       }
       return tellVolume(offenders, matching, group)
     }
+    var burst = burst(of: offenders, matching)
+    // What the owner of a stolen account sends meanwhile, from where he always does, is not of it.
+    let strange = burst.filter { mail[$0].facts.isStrange }
+    let unseen = burst.filter { !mail[$0].isSeen }
+    let sparesUsual = strange.count >= 8 && strange.count * 2 > burst.count - unseen.count
+    if sparesUsual {
+      offenders = explain(key, strange)
+      burst = self.burst(of: offenders, (strange + unseen).sorted())
+    }
     let kind = kind(offenders)
-    let membership = Membership(kind: kind, offenders: offenders)
-    let burst = burst(
-      matching.filter { membership.includes(mail[$0].facts, isUnsolicited: true) })
+    if verdict == .suspicion, !isSuspicious(burst, offenders, group, isStrange: sparesUsual) {
+      return false
+    }
     // Whoever explains it must have sent enough alone: a busy office does not make its quiet member guilty.
     let recipients = burst.reduce(0) { $0 + mail[$1].facts.remoteCount }
+    let share = seenShare(key)
     guard burst.count >= min(8, settings.messages),
-      burst.count >= settings.messages || recipients >= settings.recipients
+      Double(burst.count) >= share * Double(settings.messages)
+        || Double(recipients) >= share * Double(settings.recipients)
     else { return false }
     if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {
+      if verdict != .suspicion { episodes[place].storm.isCertain = true }
       widen(place, offenders, burst)
       return true
     }
@@ -90,6 +117,7 @@ extension StormDetector {
       incident: nextIncident, kind: kind, began: mail[burst[0]].identity.birth,
       lastSeen: mail[burst[0]].identity.birth, offenders: offenders)
     storm.evidence.normalPerMinute = perMinute(group.normal.normal)
+    storm.isCertain = verdict != .suspicion
     // A flood told of before as a surge is this storm now.
     var isNew = true
     if let surge = episodes.firstIndex(where: {
@@ -103,6 +131,12 @@ extension StormDetector {
       nextIncident += 1
     }
     var episode = Episode(storm, settings: settings, lastBusy: now)
+    episode.sparesUsual = sparesUsual
+    if !sparesUsual { episode.membership.subject = distinctSubject(burst) }
+    if let subject = episode.membership.subject {
+      burst.removeAll { mail[$0].isSeen && mail[$0].facts.subject != subject }
+    }
+    if sparesUsual || group.isRotating { episode.suspicion = .looks }
     gather(burst, into: &episode)
     // What bounces told without saying of which message.
     let sum = group.window.sum
@@ -126,6 +160,83 @@ extension StormDetector {
     return true
   }
 
+  /// The subject that the storm's mail has and other mail of the same source, lately, has not.
+  private func distinctSubject(_ burst: [Int]) -> UInt64? {
+    var counts: [UInt64: Int] = [:]
+    for serial in burst where mail[serial].isSeen {
+      counts[mail[serial].facts.subject, default: 0] += 1
+    }
+    let seen = counts.values.reduce(0, +)
+    guard seen >= 8, let top = counts.max(by: { $0.value < $1.value }), top.key != 0,
+      top.value * 10 >= seen * 8
+    else { return nil }
+    return top.key
+  }
+
+  /// The burst of those messages that these offenders explain.
+  private func burst(of offenders: [Offender], _ serials: [Int]) -> [Int] {
+    let membership = Membership(kind: kind(offenders), offenders: offenders)
+    return burst(serials.filter { membership.includes(mail[$0].facts, isUnsolicited: true) })
+  }
+
+  /// Whether a flood that hardly fails looks like one all the same: at a machine's pace, and from a client strange to the account, or
+  /// with a new foreign sender in nearly each message. What is refused and deferred too often needs no looks.
+  private func isSuspicious(
+    _ burst: [Int], _ offenders: [Offender], _ group: Group, isStrange: Bool
+  ) -> Bool {
+    guard let first = burst.first, let last = burst.last else { return false }
+    let lasted = mail[last].identity.birth.seconds(since: mail[first].identity.birth)
+    let recipients = burst.reduce(0) { $0 + mail[$1].facts.remoteCount }
+    if isStrange { return Double(recipients) >= lasted }
+    if group.isRotating {
+      let senders = Set(burst.map { mail[$0].facts.sender })
+      let domains = Set(senders.map(\.domain)).subtracting(localDomains)
+      return senders.count * 10 >= burst.count * 7 && domains.count >= 10
+        && Double(recipients) >= lasted && burst.count >= 15
+    }
+    // Enough alone?
+    var (failed, waiting, delivered) = (0, 0, 0)
+    for serial in burst {
+      failed += mail[serial].failed
+      waiting += mail[serial].stuck
+      delivered += mail[serial].delivered
+    }
+    let bad = failed + waiting
+    return failed >= 8 && waiting >= 8
+      && Share(bad, of: bad + delivered).isOver(0.25, deviations: 2)
+  }
+
+  mutating func tellChange(_ place: Int) {
+    episodes[place].changes += 1
+    episodes[place].announced = max(1, episodes[place].storm.evidence.messages)
+    outbox.append(.changed(episodes[place].told(settings)))
+  }
+
+  /// A storm told of on suspicion has failed enough: from now on it is acted on.
+  mutating func makeCertain(_ place: Int) {
+    let incident = episodes[place].storm.incident
+    episodes[place].storm.isCertain = true
+    tellChange(place)
+    for serial in mail.serials where mail[serial].incident == incident { joinIfReady(serial) }
+  }
+
+  /// The messages born within the window, oldest first. Those that came later were born later, but for a few.
+  var recent: [Int] {
+    var found: [Int] = []
+    var older = 0
+    let window = settings.window.inSeconds
+    for serial in mail.serials.reversed() {
+      if now.seconds(since: mail[serial].identity.birth) < window {
+        found.append(serial)
+        older = 0
+      } else {
+        older += 1
+        if older > 256 { break }
+      }
+    }
+    return found.reversed()
+  }
+
   /// Takes messages out of the groups and into a storm.
   private mutating func gather(_ serials: [Int], into episode: inout Episode) {
     var touched: Set<Offender> = []
@@ -139,7 +250,7 @@ extension StormDetector {
       episode.add(tally)
       touched.formUnion(message.keys)
       // Recipients that wait are counted as they stand; everybody else's share of them must not stay.
-      everybody.add(
+      lately.add(
         Tally(delivered: -tally.delivered, lingering: -tally.lingering), at: now)
       if tally.lingering > 0, message.facts.domains.count <= 3 {
         for domain in message.facts.domains {
@@ -159,6 +270,7 @@ extension StormDetector {
     episodes[place].storm.offenders = common
     let before = episodes[place].storm.kind
     episodes[place].storm.kind = kind(common)
+    // Under other subjects too, then.
     episodes[place].membership = Membership(kind: episodes[place].storm.kind, offenders: common)
     var episode = episodes[place]
     episode.storm.began = burst.reduce(episode.storm.began) {
@@ -166,17 +278,18 @@ extension StormDetector {
     }
     gather(burst, into: &episode)
     episodes[place] = episode
-    if before != episode.storm.kind || !announceGrowth(place) {
-      outbox.append(.changed(episode.told(settings)))
-    }
+    if before != episode.storm.kind || !announceGrowth(place) { tellChange(place) }
     for serial in burst { joinIfReady(serial) }
   }
 
   /// The attributes that nearly all of these messages share, narrowest first.
   private func explain(_ key: Offender, _ serials: [Int]) -> [Offender] {
-    let needed = (serials.count * 4 + 4) / 5
-    func steady<T: Hashable>(_ value: (MailFacts) -> T?) -> T? {
+    // Of a message that only the log told of, client and user are not known.
+    let seen = serials.filter { mail[$0].isSeen }
+    func steady<T: Hashable>(_ value: (MailFacts) -> T?, isLogged: Bool = false) -> T? {
       var counts: [T: Int] = [:]
+      let serials = isLogged || seen.isEmpty ? serials : seen
+      let needed = (serials.count * 4 + 4) / 5
       for serial in serials {
         if let value = value(mail[serial].facts) { counts[value, default: 0] += 1 }
       }
@@ -184,9 +297,10 @@ extension StormDetector {
         $0.value >= max(1, needed) ? $0.key : nil
       }
     }
-    let sender = steady { facts in
-      facts.sender.isBounceSender || facts.sender.verpStem != nil ? nil : facts.sender
-    }
+    let sender = steady(
+      { facts in
+        facts.sender.isBounceSender || facts.sender.verpStem != nil ? nil : facts.sender
+      }, isLogged: true)
     var found: [Offender] = []
     if let uid = steady({ $0.uid }) { found.append(.uid(uid)) }
     if let sender { found.append(.sender(sender)) }
@@ -234,11 +348,10 @@ extension StormDetector {
   /// Says so when a storm has grown by an order of magnitude since it was last told of.
   @discardableResult
   mutating func announceGrowth(_ place: Int) -> Bool {
-    guard episodes[place].storm.evidence.messages >= 10 * episodes[place].announced else {
-      return false
-    }
-    episodes[place].announced = episodes[place].storm.evidence.messages
-    outbox.append(.changed(episodes[place].told(settings)))
+    guard episodes[place].storm.evidence.messages >= 10 * episodes[place].announced,
+      episodes[place].changes < 2
+    else { return false }
+    tellChange(place)
     return true
   }
 
@@ -250,7 +363,7 @@ extension StormDetector {
   private mutating func considerStrangers() {
     notices.advance(to: now)
     bouncesOut.advance(to: now)
-    if notices.isStorm(settings), !isActive(.backscatterIn) {
+    if notices.isStorm(settings, seesAll: seesAll), !isActive(.backscatterIn) {
       let sender = notices.steadySender(at: now)
       let normal = notices.normal.normal
       let count = Int(notices.count)
@@ -275,13 +388,16 @@ extension StormDetector {
     _ kind: StormKind, _ offenders: [Offender], _ victims: [String], _ normal: Double?,
     _ count: Int, _ failed: Int, _ test: SequentialTest
   ) {
-    let membership = Membership(kind: kind, offenders: offenders)
+    var membership = Membership(kind: kind, offenders: offenders)
+    // The heaviest hosts of a crowd are named, and are not all of it.
+    if kind == .bounceOut, !bouncesOut.areMost(membership.clients, at: now) {
+      membership.clients = []
+    }
     let members = burst(
-      mail.serials.filter { serial in
-        let message = mail[serial]
-        return message.incident == nil
-          && now.seconds(since: message.identity.birth) < settings.window.inSeconds
-          && membership.includes(message.facts, isUnsolicited: message.isUnsolicited)
+      recent.filter { serial in
+        mail[serial].incident == nil
+          && membership.includes(
+            mail[serial].facts, isUnsolicited: mail[serial].isUnsolicited)
       })
     guard let first = members.first else { return }
     var storm = Storm(
@@ -290,6 +406,7 @@ extension StormDetector {
     nextIncident += 1
     storm.evidence.normalPerMinute = perMinute(normal)
     var episode = Episode(storm, settings: settings, lastBusy: now)
+    episode.membership = membership
     for serial in members {
       mail[serial].incident = storm.incident
       episode.add(mail[serial], now: now)
@@ -400,6 +517,7 @@ extension StormDetector {
 
   /// What time alone brings about: stalls, growth that nobody explains, ends.
   mutating func tick() {
+    lookForOutage()
     lookForStall()
     lookForGrowth()
     var ended: [Int] = []

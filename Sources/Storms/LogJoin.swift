@@ -8,6 +8,27 @@ struct LogJoin: Sendable {
     var domain: Domain
   }
 
+  /// Deliveries that a log told of before it told of their message, as may be where stamps are equal.
+  private var early: [UInt64: [(number: UInt64, channel: Channel, recipient: Address)]] = [:]
+
+  mutating func expect(_ id: UInt64) {
+    if early.count >= 1024 { early.removeAll() }
+    early[id] = []
+  }
+
+  /// Whether the message of this number is still to be told of.
+  mutating func hold(_ id: UInt64, _ number: UInt64, _ channel: Channel, _ recipient: Address)
+    -> Bool
+  {
+    guard let held = early[id] else { return false }
+    if held.count < 512 { early[id, default: []].append((number, channel, recipient)) }
+    return true
+  }
+
+  mutating func held(_ id: UInt64) -> [(number: UInt64, channel: Channel, recipient: Address)] {
+    early.removeValue(forKey: id) ?? []
+  }
+
   /// Deliveries under way by their number, which begins anew with qmail-send. qmail-send runs at most 500 or so at a time.
   private var deliveries: [UInt64: Delivery] = [:]
   /// qmaild's and qmails's uid, learned from messages seen in both: the log gives every message a uid, and only those of
@@ -38,10 +59,14 @@ struct LogJoin: Sendable {
 // What the log tells.
 extension StormDetector {
   mutating func read(_ line: SendLogLine) {
+    seesAll = true
     switch line {
-    case .info(let id, _, let sender, let pid, let uid): begin(id, sender, pid, uid)
+    case .new(let id): log.expect(id)
+    case .info(let id, _, let sender, let pid, let uid):
+      begin(id, sender, pid, uid)
+      for early in log.held(id) { start(early.number, id, early.channel, early.recipient) }
     case .starting(let number, let id, let channel, let recipient):
-      start(number, id, channel, recipient)
+      if !log.hold(id, number, channel, recipient) { start(number, id, channel, recipient) }
     case .outcome(let number, let outcome, _):
       if let delivery = log.finish(number), mail.holds(delivery.serial) {
         finish(delivery, outcome)
@@ -52,18 +77,18 @@ extension StormDetector {
         release(serial, leaving: 0)
       }
       mail.setLogged(id, nil)
-    case .new, .bounce, .status, .other: break
+    case .bounce, .status, .other: break
     }
   }
 
   private mutating func begin(_ id: UInt64, _ sender: Address, _ pid: Int, _ uid: UInt32) {
     stall.moved()
     // A log that lags behind tells of messages that are gone, and whose number another has by now.
-    let known =
-      mail.queued(id, by: pid)
-      ?? mail.current(id).flatMap { mail[$0].queuedBy == nil ? $0 : nil }
+    let queued = mail.queued(id, by: pid)
+    let known = queued ?? mail.current(id).flatMap { mail[$0].queuedBy == nil ? $0 : nil }
+    // One that waited in todo is told of long after its birth; the process is its name then.
     if let serial = known, !mail[serial].hasLog,
-      abs(mail[serial].identity.birth.seconds(since: now)) <= 5,
+      queued != nil || abs(mail[serial].identity.birth.seconds(since: now)) <= 5,
       mail[serial].facts.sender == sender.lowercased
     {
       mail[serial].hasLog = true
@@ -115,7 +140,7 @@ extension StormDetector {
     let message = mail[serial]
     guard message.facts.traffic == .unclear else { return }
     if channel == .remote {
-      correspondence.sent(by: message.facts.sender, recipients: 1)
+      correspondence.sent(by: message.facts.sender, recipients: 1, at: now)
       if let incident = home(serial) {
         join(serial, incident)
       } else {
@@ -127,8 +152,8 @@ extension StormDetector {
         sender.isBounceSender || sender.isDaemonLike && !localDomains.contains(sender.domain)
       mail[serial].facts.traffic = isNotice ? .notice : .inbound
       guard isNotice else { return }
-      mail[serial].isUnsolicited = !correspondence.isAwaiting(recipient)
-      if !mail[serial].isUnsolicited { correspondence.noticed(to: recipient) }
+      mail[serial].isUnsolicited = !correspondence.isAwaiting(recipient, at: now)
+      if !mail[serial].isUnsolicited { correspondence.noticed(to: recipient, at: now) }
       noteVictims([recipient], isUnsolicited: mail[serial].isUnsolicited)
       if let incident = home(serial) {
         join(serial, incident)

@@ -29,6 +29,10 @@ struct MailFacts: Sendable {
   /// Of our own bounces: the message they tell about.
   var origin: Source.Origin?
   var isListMarked: Bool
+  /// The subject without its digits, hashed; 0: not known, or none.
+  var subject: UInt64 = 0
+  /// The account was used from elsewhere so far.
+  var isStrange = false
   var localCount: Int
   var remoteCount: Int
   /// Different domains of the remote recipients, at most 64.
@@ -41,6 +45,8 @@ struct MailFacts: Sendable {
     remoteCount = entry.remote.count
     domains = []
     traffic = .unclear
+    let words = entry.subject.lazy.filter { $0 < 0x30 || $0 > 0x39 }
+    subject = entry.subject.isEmpty ? 0 : StableHash.of(words)
     func note(_ domain: Domain) {
       if domains.count < 64, !domains.contains(domain) { domains.append(domain) }
     }
@@ -115,6 +121,9 @@ struct MailFacts: Sendable {
 
   var recipients: Int { localCount + remoteCount }
 
+  /// Where it came from, as a word.
+  var place: String { client ?? user ?? uid.map { String($0) } ?? "" }
+
   /// The groups this message counts in, narrowest first: whoever could be the offender.
   ///
   /// A VERP sender stands for one recipient only, so no sender group; what an alias forwards was sent by a stranger, whom our
@@ -144,6 +153,8 @@ struct Membership: Sendable, Hashable {
   var user: String?
   var uid: UInt32?
   var senderDomain: Domain?
+  /// Nearly all of the storm bears it, and other mail of the same source does not.
+  var subject: UInt64?
   /// For a bounce-out: any of them; else all mail of the storm came from the one.
   var clients: Set<String> = []
 
@@ -191,6 +202,8 @@ struct Membership: Sendable, Hashable {
       guard sender != nil || user != nil || uid != nil || senderDomain != nil || !clients.isEmpty
       else { return false }
       if isLogged && sender == nil && (uid == nil || facts.uid != uid) { return false }
+      // A bounce has its original's sender and source, but not its subject.
+      if let subject, facts.subject != subject, facts.subject != 0 { return false }
       if let sender, sender != facts.sender { return false }
       if let user, facts.user != user, !isLogged { return false }
       if let uid, facts.uid != uid { return false }

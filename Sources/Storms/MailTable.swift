@@ -149,11 +149,22 @@ struct FailureBook: Sendable {
   }
 }
 
-/// Whom our users have written to how often, to know an answer from backscatter: a notice is solicited while its recipient has sent
-/// more than came back. Bounded: two generations of 16,384 addresses.
+/// How much our users have written lately, to know an answer from backscatter: a notice is solicited while no more came back than an
+/// honest sender must expect, three and an eighth of the recipients. Both halve every two hours. Bounded: two generations of 16,384
+/// addresses.
 struct Correspondence: Sendable {
-  private var young: [UInt64: Int32] = [:]
-  private var old: [UInt64: Int32] = [:]
+  private struct Account {
+    var sent = 0.0
+    var noticed = 0.0
+    var time: Timestamp
+
+    mutating func fade(to now: Timestamp) {
+      let kept = exp2Approximation(-max(0, now.seconds(since: time)) / 7200)
+      (sent, noticed, time) = (sent * kept, noticed * kept, max(time, now))
+    }
+  }
+  private var young: [UInt64: Account] = [:]
+  private var old: [UInt64: Account] = [:]
   private static let limit = 16_384
 
   /// Bounces to a VERP sender belong to its list.
@@ -161,24 +172,30 @@ struct Correspondence: Sendable {
     StableHash.of((address.verpStem ?? address).lowercased.bytes)
   }
 
-  func isAwaiting(_ address: Address) -> Bool {
+  func isAwaiting(_ address: Address, at now: Timestamp) -> Bool {
     let key = Self.key(address)
-    return (young[key] ?? old[key] ?? 0) > 0
+    guard var account = young[key] ?? old[key] else { return false }
+    account.fade(to: now)
+    return account.noticed < min(account.sent, 3 + account.sent / 8)
   }
 
-  mutating func sent(by address: Address, recipients: Int) {
-    change(Self.key(address), by: Int32(clamping: recipients))
+  mutating func sent(by address: Address, recipients: Int, at now: Timestamp) {
+    change(Self.key(address), at: now) { $0.sent += Double(max(0, recipients)) }
   }
 
-  mutating func noticed(to address: Address) { change(Self.key(address), by: -1) }
+  mutating func noticed(to address: Address, at now: Timestamp) {
+    let key = Self.key(address)
+    guard young[key] != nil || old[key] != nil else { return }
+    change(key, at: now) { $0.noticed += 1 }
+  }
 
-  private mutating func change(_ key: UInt64, by amount: Int32) {
-    if young[key] == nil {
-      if amount < 0 && old[key] == nil { return }
-      if young.count >= Self.limit { (old, young) = (young, [:]) }
-      young[key] = old[key] ?? 0
-    }
-    let value = young[key] ?? 0
-    young[key] = max(0, value.addingReportingOverflow(amount).overflow ? .max : value + amount)
+  private mutating func change(
+    _ key: UInt64, at now: Timestamp, _ body: (inout Account) -> Void
+  ) {
+    if young[key] == nil, young.count >= Self.limit { (old, young) = (young, [:]) }
+    var account = young[key] ?? old[key] ?? Account(time: now)
+    account.fade(to: now)
+    body(&account)
+    young[key] = account
   }
 }

@@ -21,6 +21,7 @@ enum Reason {
         text += ", no normal learned yet"
       }
     }
+    if !storm.isCertain { text += "; told of only, since too few have failed to act on it" }
     if !storm.samples.isEmpty {
       text += "; for example \(storm.samples.map { "#\($0)" }.joined(separator: ", "))"
     }

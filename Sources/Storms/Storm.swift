@@ -13,6 +13,8 @@ public struct Storm: Sendable, Hashable {
   public var ended: Timestamp?
   /// Narrowest first: the first is the one that explains the storm.
   public var offenders: [Offender]
+  /// The evidence is enough to act on. Until then the storm is told of, and no hand moves.
+  public var isCertain = true
   /// Flooded or forged addresses and domains, as text for output.
   public var victims: [String]
   public var evidence: Evidence
@@ -75,4 +77,16 @@ public enum StormEvent: Sendable, Hashable {
   case ended(Storm)
   /// This message in the queue belongs to the storm.
   case joined(incident: Int, EntryIdentity)
+}
+
+extension Evidence {
+  /// Whether these figures alone, as a ledger keeps them, are enough to act on.
+  func isEnough(for kind: StormKind) -> Bool {
+    switch kind {
+    case .backscatterIn, .bounceOut, .stall, .surge: true
+    case .relaySender, .relaySource, .localScript:
+      failuresProven || failed >= 8 && (failed + lingering) * 2 >= recipients
+        || lingering >= 20 && (failed + lingering) * 10 >= recipients * 7
+    }
+  }
 }

@@ -32,6 +32,7 @@ public struct StormDetector: Sendable {
   var book = FailureBook()
   var correspondence = Correspondence()
   var acquaintances = Acquaintances()
+  var habits = Habits()
   var notices: NoticeWatch
   var bouncesOut: BounceOutWatch
   var stall: StallWatch
@@ -39,9 +40,17 @@ public struct StormDetector: Sendable {
   var deferrals = HeavyHitters<Domain, DomainDeferrals>(capacity: 512)
   var lingering = LingerQueue()
   var log = LogJoin()
-  /// All outbound mail that is in no storm, and the clients and uids whose recipients fail or wait.
-  var everybody: TallyWindow
-  var badSources: Spread
+  /// There is a log, or a watcher that meets messages in todo: what lives for milliseconds is seen too.
+  var seesAll = false
+  /// All outbound mail of the last minute that is in no storm, and the clients and uids whose recipients fail or wait.
+  var lately = TallyWindow(.seconds(60))
+  var badSources = Spread(window: .seconds(120))
+  var badSenders = Spread(window: .seconds(120))
+  /// And those whose mail got through.
+  var goodSources = Spread(window: .seconds(120))
+  var goodSenders = Spread(window: .seconds(120))
+  /// Until then deferrals say nothing, since everybody's mail waited.
+  var outageEnds = Timestamp(nanoseconds: .min)
   /// Who sends most: told, never judged by.
   var ranks: RankingTable
   /// The newest birth of a message that has finished on each channel, and when anything finished there.
@@ -66,10 +75,13 @@ public struct StormDetector: Sendable {
     notices = NoticeWatch(settings)
     bouncesOut = BounceOutWatch(settings)
     stall = StallWatch(settings)
-    everybody = TallyWindow(settings.window)
-    badSources = Spread(window: settings.window)
+
+    episodes = resuming.map { storm in
+      var storm = storm
+      storm.isCertain = storm.evidence.isEnough(for: storm.kind)
+      return Episode(storm, settings: settings, lastBusy: nil)
+    }
     ranks = RankingTable(settings.window)
-    episodes = resuming.map { Episode($0, settings: settings, lastBusy: nil) }
   }
 
   /// The storms that go on now, oldest first, with their figures as they stand.
@@ -121,6 +133,7 @@ public struct StormDetector: Sendable {
 extension StormDetector {
   private mutating func arrive(_ entry: Entry) {
     let id = entry.identity.id
+    if entry.isUnprocessed { seesAll = true }
     if let earlier = mail.current(id), !mail[earlier].isGone {
       if isSame(mail[earlier], entry) {
         if mail[earlier].processed == nil, !entry.isUnprocessed { process(entry.identity) }
@@ -128,9 +141,11 @@ extension StormDetector {
       }
       depart(id)
     }
-    let facts = MailFacts(entry, localDomains: localDomains)
+    var facts = MailFacts(entry, localDomains: localDomains)
     if let uid = facts.uid, ownUIDs.contains(uid) { return }
+    facts.isStrange = habits.note(facts, birth: entry.identity.birth)
     if let logged = mail.logged(id), !mail[logged].isSeen,
+      mail[logged].facts.sender == facts.sender,
       abs(mail[logged].identity.birth.seconds(since: entry.identity.birth)) <= 5
     {
       meet(logged, entry, facts)
@@ -208,7 +223,7 @@ extension StormDetector {
         failed: isNew ? Int32(clamping: known.failed) : 0,
         delivered: isNew ? Int32(clamping: known.delivered) : 0,
         lingering: isNew ? Int32(clamping: known.lingering) : 0,
-        listMarked: isNew && facts.isListMarked ? 1 : 0)
+        listMarked: isNew && facts.isListMarked ? 1 : 0, seen: 1, strange: facts.isStrange ? 1 : 0)
       count(key, tally, facts, at: entry.identity.birth)
       if isNew {
         groups.change(key) { $0.test.add(failed: known.failed, delivered: known.delivered) }
@@ -234,11 +249,11 @@ extension StormDetector {
     let facts = mail[serial].facts
     switch facts.traffic {
     case .outbound:
-      correspondence.sent(by: facts.sender, recipients: facts.remoteCount)
+      correspondence.sent(by: facts.sender, recipients: facts.remoteCount, at: now)
     case .notice where mail[serial].isUnsolicited:
       noteVictims(entry.recipients, isUnsolicited: true)
     case .notice:
-      for address in entry.recipients { correspondence.noticed(to: address) }
+      for address in entry.recipients { correspondence.noticed(to: address, at: now) }
     case .noticeBounced:
       // The notice itself may have come and gone unseen; the double bounce goes to doublebounceto, mostly at the same host.
       for address in entry.recipients { _ = notices.domains.add(address.domain, at: now, new: 0) }
@@ -256,10 +271,18 @@ extension StormDetector {
   /// Of our bounces: whether their original came from nobody whose mail has ever been wanted.
   func isUnsolicited(_ entry: Entry, _ facts: MailFacts) -> Bool {
     switch facts.traffic {
-    case .notice: !entry.recipients.contains { correspondence.isAwaiting($0) }
-    case .bounceOut: !(facts.origin.map { acquaintances.include($0) } ?? false)
+    case .notice: !entry.recipients.contains { correspondence.isAwaiting($0, at: now) }
+    case .bounceOut: !(facts.origin.map { acquaintances.include($0) || isRelayed($0) } ?? false)
     default: false
     }
+  }
+
+  /// Mail of a client that we relay for, to other hosts: its bounces are no stranger's.
+  private func isRelayed(_ origin: Source.Origin) -> Bool {
+    guard case .network(let client, _, _) = origin.source else { return false }
+    if groups.messages(.client(client)) > 0 { return true }
+    let key = FailureBook.Key(MailFacts(origin: origin, traffic: .unclear))
+    return book.balance(key)?.traffic == .outbound
   }
 
   private mutating func process(_ identity: EntryIdentity) {
@@ -372,6 +395,8 @@ extension StormDetector {
   /// Our own bounce came: failures of its original, unless they were counted already.
   private mutating func bounced(_ serial: Int) {
     guard let origin = mail[serial].facts.origin else { return }
+    // A double bounce tells that our bounce failed; of the message itself that bounce has told.
+    if mail[serial].facts.sender.isDoubleBounce, !origin.sender.isBounceSender { return }
     let count = min(max(1, origin.failedRecipients), 100_000)
     let traffic = mail[serial].facts.traffic
     var facts = MailFacts(origin: origin, traffic: .unclear)
@@ -430,11 +455,19 @@ extension StormDetector {
   /// The active storm these facts belong to.
   func home(of facts: MailFacts, birth: Timestamp, isUnsolicited: Bool) -> Int? {
     for episode in episodes where birth >= episode.storm.began {
-      if episode.membership.includes(facts, isUnsolicited: isUnsolicited) {
+      if episode.membership.includes(facts, isUnsolicited: isUnsolicited),
+        !(episode.sparesUsual && isUsual(facts, before: episode.storm.began))
+      {
         return episode.storm.incident
       }
     }
     return nil
+  }
+
+  /// Mail of an account from where it was used before, or a bounce of such.
+  private func isUsual(_ facts: MailFacts, before time: Timestamp) -> Bool {
+    let origin = facts.origin.map { MailFacts(origin: $0, traffic: .outbound) }
+    return habits.isUsual(origin ?? facts, before: time)
   }
 
   func home(_ serial: Int) -> Int? {
@@ -449,6 +482,9 @@ extension StormDetector {
     mail[serial].incident = incident
     mail[serial].isCounted = true
     episodes[place].add(mail[serial], now: now)
+    if mail[serial].facts.traffic == .bounceOut, let origin = mail[serial].facts.origin {
+      bouncesOut.note(origin, at: now)
+    }
     announceGrowth(place)
     joinIfReady(serial)
   }
@@ -457,8 +493,18 @@ extension StormDetector {
   mutating func joinIfReady(_ serial: Int) {
     let message = mail[serial]
     guard let incident = message.incident, !message.isJoined, message.isSeen,
-      message.processed != nil, message.isWaiting
+      message.processed != nil, message.isWaiting,
+      let episode = episodes.first(where: { $0.storm.incident == incident }),
+      episode.storm.isCertain,
+      // Where only the subject tells the storm from honest mail, its bounces cannot be told.
+      episode.membership.subject == nil || !message.facts.traffic.isBounce
     else { return }
+    // Of many hosts that each send us something to bounce, one that did so once may be an honest one with a wrong address.
+    if message.facts.traffic == .bounceOut, let origin = message.facts.origin,
+      !bouncesOut.isRepeated(origin, at: now)
+    {
+      return
+    }
     mail[serial].isJoined = true
     outbox.append(.joined(incident: incident, message.identity))
   }
@@ -472,13 +518,14 @@ extension StormDetector {
     mail[serial].isCounted = true
     let tally = Tally(
       messages: 1, recipients: Int32(clamping: facts.remoteCount),
-      listMarked: facts.isListMarked ? 1 : 0)
+      listMarked: facts.isListMarked ? 1 : 0, seen: message.isSeen ? 1 : 0,
+      strange: facts.isStrange ? 1 : 0)
     switch facts.traffic {
     case .outbound, .unclear:
       let keys = facts.offenders(localDomains)
       mail[serial].keys = keys
       for key in keys { count(key, tally, facts, at: birth) }
-      everybody.add(tally, at: birth)
+      lately.add(tally, at: birth)
     case .notice where message.isUnsolicited:
       notices.window.add(Tally(messages: 1), at: birth)
       if let client = facts.client { notices.clients.add(StableHash.of(client.utf8), at: now) }
@@ -489,13 +536,11 @@ extension StormDetector {
       isStrangerSuspect = true
     case .bounceOut where message.isUnsolicited:
       bouncesOut.window.add(tally, at: birth)
+      bouncesOut.lately.add(tally, at: birth)
       if let origin = facts.origin {
         _ = bouncesOut.senders.add(origin.sender.lowercased, at: now, new: 0)
-        let domain = origin.sender.domain
-        _ = bouncesOut.victims.add(domain, at: now, new: 0)
-        if case .network(let client, _, _) = origin.source {
-          _ = bouncesOut.clients.add(client, at: now, new: 0)
-        }
+        _ = bouncesOut.victims.add(origin.sender.domain, at: now, new: 0)
+        bouncesOut.note(origin, at: now)
       }
       isStrangerSuspect = true
     case .notice, .inbound, .bounceHome, .bounceOut: break
@@ -535,8 +580,12 @@ extension StormDetector {
       }
       let wasProven = episodes[place].storm.evidence.failuresProven
       episodes[place].add(tally)
-      if !wasProven && episodes[place].storm.evidence.failuresProven {
-        outbox.append(.changed(episodes[place].told(settings)))
+      if !episodes[place].storm.isCertain {
+        if episodes[place].isEnough(settings) { makeCertain(place) }
+      } else if !wasProven && episodes[place].storm.evidence.failuresProven,
+        episodes[place].changes == 0
+      {
+        tellChange(place)
       }
       return
     }
@@ -549,7 +598,11 @@ extension StormDetector {
         }
         suspects.append(key)
       }
-      everybody.add(tally, at: now)
+      lately.add(tally, at: now)
+      if tally.delivered > 0 {
+        goodSources.add(StableHash.of(facts.place.utf8), at: now)
+        goodSenders.add(StableHash.of(facts.sender.bytes), at: now)
+      }
       guard facts.domains.count <= 3 else { return }
       for domain in facts.domains {
         let slot = deferrals.add(
@@ -566,10 +619,14 @@ extension StormDetector {
       notices.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
     case .inbound where facts.user == nil && facts.uid == nil:
+      // Who is known speaks for himself only, and not for strangers.
+      let isKnown = acquaintances.include(facts)
       // During a bounce-out even the spam that does arrive would make its senders look wanted.
       if tally.delivered > 0, !isActive(.bounceOut) { acquaintances.delivered(facts) }
+      if isKnown, tally.delivered > 0 { return }
       guard tally.delivered != 0 || facts.client != nil else { return }
       bouncesOut.window.add(Tally(delivered: tally.delivered), at: now)
+      bouncesOut.lately.add(Tally(delivered: tally.delivered), at: now)
       bouncesOut.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
     default: break
@@ -587,9 +644,8 @@ extension StormDetector {
         for hash in hashes { group.badDomains.add(hash, at: now) }
       }
     }
-    let source =
-      message.facts.client.map { StableHash.of($0.utf8) } ?? UInt64(message.facts.uid ?? 0)
-    badSources.add(source, at: now)
+    badSources.add(StableHash.of(message.facts.place.utf8), at: now)
+    badSenders.add(StableHash.of(message.facts.sender.bytes), at: now)
   }
 }
 

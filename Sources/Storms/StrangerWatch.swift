@@ -36,9 +36,11 @@ struct NoticeWatch: Sendable {
   /// One notice shows as itself, as our double bounce, or both: the greater number is the count.
   var count: Int32 { max(window.sum.messages, doubles.sum.messages) }
 
-  /// Most notices fail because nobody is there; without that it takes three times as many to be sure.
-  func isStorm(_ settings: DetectorSettings) -> Bool {
-    let count = Int(count)
+  /// Most notices fail because nobody is there; without that it takes twice as many to be sure.
+  ///
+  /// - Parameter seesAll: a poller alone sees one in ten of what lives for milliseconds; three times as many is a safe guess.
+  func isStorm(_ settings: DetectorSettings, seesAll: Bool) -> Bool {
+    let count = Int(count) * (seesAll ? 1 : 3)
     guard count >= settings.messages else { return false }
     if let usual = normal.normal, let limit = normal.limit,
       Double(count) < settings.timesNormal * usual || Double(count) < limit
@@ -48,7 +50,7 @@ struct NoticeWatch: Sendable {
     let failed = window.sum.failed
     let delivered = max(0, window.sum.delivered)
     if test.isProven && failed >= 8 && failed * 20 >= (failed + delivered) * 7 { return true }
-    return count >= 3 * settings.messages
+    return count >= 2 * settings.messages
   }
 
   /// Flooded domains, and addresses that take a tenth of it all.
@@ -75,11 +77,13 @@ struct NoticeWatch: Sendable {
 
 /// Our bounces to strangers, about mail that we took and could not deliver.
 struct BounceOutWatch: Sendable {
-  /// Messages: bounces. Delivered: strangers' mail that reached our users.
+  /// Messages: bounces. Delivered: strangers' mail that reached our users, of those not known before.
   var window: TallyWindow
+  /// The same within the last minute, so that a quiet while before does not hide it.
+  var lately = TallyWindow(.seconds(60))
   var test: SequentialTest
   var victims = HeavyHitters<Domain, Int>(capacity: 512)
-  var clients = HeavyHitters<String, Int>(capacity: 512)
+  var clients = HeavyHitters<String, Int>(capacity: 512, halfLife: .seconds(120))
   var senders = HeavyHitters<Address, Int>(capacity: 256)
   var targets = HeavyHitters<Domain, Int>(capacity: 32)
   var domains: Spread
@@ -91,42 +95,65 @@ struct BounceOutWatch: Sendable {
     domains = Spread(window: settings.window)
   }
 
+  /// Counts one more bounce of mail from there.
+  mutating func note(_ origin: Source.Origin, at time: Timestamp) {
+    guard case .network(let client, _, _) = origin.source else { return }
+    _ = clients.add(client, at: time, new: 0)
+  }
+
+  /// Whether more than one has come from there.
+  func isRepeated(_ origin: Source.Origin, at time: Timestamp) -> Bool {
+    guard case .network(let client, _, _) = origin.source else { return true }
+    return clients.weight(of: client, at: time) >= 1.2
+  }
+
   mutating func restart(_ settings: DetectorSettings) {
     let learned = normal
+    let places = clients
     self = BounceOutWatch(settings)
+    clients = places
     normal = learned
     normal.taint()
   }
 
   mutating func advance(to time: Timestamp) {
     window.advance(to: time)
+    lately.advance(to: time)
     normal.note(window.sum.messages, at: time)
   }
 
   func isStorm(_ settings: DetectorSettings) -> Bool {
     let count = Int(window.sum.messages)
     guard count >= settings.messages, test.isProven else { return false }
+    // All of these have failed, which speaks for itself sooner.
     if let usual = normal.normal, let limit = normal.limit,
-      Double(count) < settings.timesNormal * usual || Double(count) < limit
+      Double(count) < min(2, settings.timesNormal) * usual || Double(count) < limit
     {
       return false
     }
-    return count * 20 >= (count + Int(max(0, window.sum.delivered))) * 7
+    let bounced = Int(lately.sum.messages)
+    return bounced * 20 >= (bounced + Int(max(0, lately.sum.delivered))) * 7
   }
 
-  /// One steady original sender, and up to three clients that each sent a good part.
+  /// One steady original sender, or up to sixteen clients that sent most.
   func offenders(at time: Timestamp) -> [Offender] {
     var found: [Offender] = []
     if let sender = Self.steady(senders, share: 0.8, limit: 1, at: time).first {
       found.append(.sender(sender))
     }
-    let steady = Self.steady(clients, share: 0.2, limit: 3, at: time)
+    let heaviest = clients.heaviest(16, at: time)
+    let steady = heaviest.filter { $0.weight >= max(1.5, heaviest[0].weight / 4) }.map(\.key)
+    if found.isEmpty || steady.count <= 3 && areMost(Set(steady), at: time) {
+      found += steady.map { .client($0) }
+    }
+    return found
+  }
+
+  /// Whether these clients sent nearly all of it.
+  func areMost(_ named: Set<String>, at time: Timestamp) -> Bool {
     let all = clients.heaviest(512, at: time)
     let total = all.reduce(0) { $0 + $1.weight }
-    let covered = all.filter { steady.contains($0.key) }.reduce(0) { $0 + $1.weight }
-    // Named only where they explain the storm: a few among many would only look guilty.
-    if covered * 10 >= total * 8 { found += steady.map { .client($0) } }
-    return found
+    return all.reduce(0) { named.contains($1.key) ? $0 + $1.weight : $0 } * 10 >= total * 7
   }
 
   func victims(at time: Timestamp, but offender: Address?) -> [String] {

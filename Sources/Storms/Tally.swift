@@ -10,6 +10,9 @@ struct Tally: Sendable, Hashable {
   /// Of those lingering: so long that no delivery attempt can still be under way.
   var stuck: Int32 = 0
   var listMarked: Int32 = 0
+  /// Seen in the queue, so that its source is known; and from a client that is strange to the account.
+  var seen: Int32 = 0
+  var strange: Int32 = 0
 
   static func += (a: inout Tally, b: Tally) {
     a.messages &+= b.messages
@@ -19,6 +22,8 @@ struct Tally: Sendable, Hashable {
     a.lingering &+= b.lingering
     a.stuck &+= b.stuck
     a.listMarked &+= b.listMarked
+    a.seen &+= b.seen
+    a.strange &+= b.strange
   }
 
   static func -= (a: inout Tally, b: Tally) {
@@ -29,6 +34,8 @@ struct Tally: Sendable, Hashable {
     a.lingering &-= b.lingering
     a.stuck &-= b.stuck
     a.listMarked &-= b.listMarked
+    a.seen &-= b.seen
+    a.strange &-= b.strange
   }
 }
 

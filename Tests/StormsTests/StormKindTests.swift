@@ -255,7 +255,8 @@ struct StormKindTests {
     let outcome = scenario.run()
     #expect(outcome.began.map(\.storm.kind) == [.bounceOut])
     #expect(Set(outcome.joinedNames) == ["forged"])
-    #expect(outcome.joined.count == 200)
+    // The first from each of fifty hosts might be an honest writer's.
+    #expect(outcome.joined.count == 150)
   }
 
   @Test("a stalled qmail-send and a full disk are stalls, and end when it moves again")

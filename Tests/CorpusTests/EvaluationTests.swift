@@ -1,0 +1,34 @@
+import Corpus
+import Mail
+import Testing
+
+@Suite("The corpus")
+struct EvaluationTests {
+  @Test("what is promised of detection holds on the quick half of the corpus")
+  func totals() async {
+    var table = EvaluationTable()
+    for scenario in Catalog.quick {
+      table.add(Evaluation(scenario))
+      // Others are tested beside this, some of them against the clock.
+      await Task.yield()
+    }
+    let troubled = table.lines(onlyTroubled: true).joined(separator: "\n")
+    #expect(table.storms >= 60)
+    #expect(table.fastStormsFound * 100 >= table.fastStorms * 85, "\(troubled)")
+    #expect(table.kindsRight * 10 >= table.stormsFound * 9, "\(troubled)")
+    #expect(table.offendersRight * 20 >= table.stormsFound * 19, "\(troubled)")
+    #expect(table.mostAlerts <= 2, "\(troubled)")
+  }
+
+  @Test("a scenario is the same mail each time it is played")
+  func deterministic() {
+    func lines() -> [Observation] {
+      var all: [Observation] = []
+      _ = Catalog.quick[0].play { observation, _ in all.append(observation) }
+      return all
+    }
+    let first = lines()
+    #expect(first.count > 5000)
+    #expect(first == lines())
+  }
+}
