@@ -76,7 +76,6 @@ import Testing
     do {
       let ledger = try Ledger(workshop.database)
       for number in 1...200 { try ledger.record(.sample(number)) }
-      try ledger.write { try $0.execute(sql: "PRAGMA wal_checkpoint(TRUNCATE)") }
     }
     var bytes = workshop.bytes(of: "ledger.sqlite")
     switch damage {
