@@ -175,6 +175,22 @@ extension Ledger {
     }
   }
 
+  /// The latest row of each of these messages that has one.
+  public func quarantine(of identities: [EntryIdentity]) throws(LedgerError)
+    -> [EntryIdentity: QuarantineRecord]
+  {
+    try read { database in
+      let latest = try database.cachedStatement(
+        sql: "SELECT * FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1")
+      var rows: [EntryIdentity: QuarantineRecord] = [:]
+      for identity in identities {
+        let key: StatementArguments = [Int64(bitPattern: identity.id), identity.birth.column]
+        rows[identity] = try Row.fetchOne(latest, arguments: key).map(Self.message)
+      }
+      return rows
+    }
+  }
+
   /// Kept copies whose time has run out.
   public func expiredQuarantine(at now: Timestamp, limit: Int) throws(LedgerError)
     -> [QuarantineRecord]

@@ -84,21 +84,35 @@ public struct JSONLine: Sendable {
 
   private static func append(_ text: String, to bytes: inout [UInt8]) {
     bytes.append(UInt8(ascii: "\""))
+    // U+0080 to U+009F, C2 80 to C2 9F in UTF-8, are control characters too: a terminal may take U+009B for ESC [.
+    var isAfterC2 = false
     for byte in text.utf8 {
+      if isAfterC2 {
+        isAfterC2 = false
+        if byte < 0xA0 {
+          appendEscaped(byte, to: &bytes)
+          continue
+        }
+        bytes.append(0xC2)
+      }
       switch byte {
+      case 0xC2: isAfterC2 = true
       case UInt8(ascii: "\""), UInt8(ascii: "\\"):
         bytes.append(UInt8(ascii: "\\"))
         bytes.append(byte)
       case UInt8(ascii: "\n"): bytes += "\\n".utf8
       case UInt8(ascii: "\t"): bytes += "\\t".utf8
-      case 0..<0x20, 0x7F:
-        bytes += "\\u00".utf8
-        let digits = Array("0123456789abcdef".utf8)
-        bytes.append(digits[Int(byte >> 4)])
-        bytes.append(digits[Int(byte & 15)])
+      case 0..<0x20, 0x7F: appendEscaped(byte, to: &bytes)
       default: bytes.append(byte)
       }
     }
     bytes.append(UInt8(ascii: "\""))
+  }
+
+  private static func appendEscaped(_ byte: UInt8, to bytes: inout [UInt8]) {
+    bytes += "\\u00".utf8
+    let digits = Array("0123456789abcdef".utf8)
+    bytes.append(digits[Int(byte >> 4)])
+    bytes.append(digits[Int(byte & 15)])
   }
 }

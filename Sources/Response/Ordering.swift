@@ -77,8 +77,8 @@ public struct UnprocessedMessage: Sendable, Hashable {
 /// Orders of an administrator, carried out at once and beside a running daemon: each batch is taken through all steps under the
 /// hands' lock.
 extension Responder {
-  /// So many messages are taken out in one go; a longer list in several.
-  public static var lot: Int { batch }
+  /// At most so many messages are taken out between two looks at the rest of an order; within it in batches.
+  public static var lot: Int { largestBatch }
 
   /// Takes messages out of the queue. Each batch is committed to the ledger just before it is touched, so that an order broken off
   /// leaves little behind.
@@ -107,8 +107,9 @@ extension Responder {
     var fates: [EntryIdentity: RemovalFate] = [:]
     var rest = messages[...]
     while !rest.isEmpty {
-      let lot = rest.prefix(Self.batch)
-      rest = rest.dropFirst(Self.batch)
+      let lot = rest.prefix(batch.size)
+      rest = rest.dropFirst(lot.count)
+      let begun = WallClock.monotonic()
       var outcomes: [Outcome] = []
       do throws(Trouble) {
         var isDone = false
@@ -118,10 +119,14 @@ extension Responder {
           }
         }
         if !isDone { return (fates, nil) }
-        for (identity, _) in lot { fates[identity] = try fate(of: identity, outcomes) }
+        batch.lasted(WallClock.monotonic() - begun, lot.count)
+        let rows = try attempt { try ledger.quarantine(of: lot.map(\.identity)) }
+        for (identity, _) in lot { fates[identity] = fate(of: identity, rows[identity], outcomes) }
       } catch {
+        let rows = (try? ledger.quarantine(of: lot.map(\.identity))) ?? [:]
         for (identity, _) in lot {
-          if let fate = try? fate(of: identity, outcomes), case .removed = fate {
+          let fate = fate(of: identity, rows[identity], outcomes)
+          if case .removed = fate {
             fates[identity] = fate
           }
         }
@@ -180,10 +185,9 @@ extension Responder {
   }
 
   /// The ledger says it, whoever carried the order out.
-  private func fate(of identity: EntryIdentity, _ outcomes: [Outcome]) throws(Trouble)
-    -> RemovalFate
-  {
-    let row = try attempt { try ledger.quarantine(of: identity) }
+  private func fate(
+    of identity: EntryIdentity, _ row: QuarantineRecord?, _ outcomes: [Outcome]
+  ) -> RemovalFate {
     switch row?.state {
     case .intended, .copied:
       for case .failed(let failure) in outcomes where failure.value == "\(identity.id)" {

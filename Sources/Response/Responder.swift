@@ -56,6 +56,7 @@ public final class Responder {
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
   var tended: FileStatus??
   var cursors = Cursors()
+  var batch = BatchSize()
   var lastForgot: Timestamp?
 
   /// Where the next bounded piece of work goes on: numbers of ledger rows.
@@ -63,6 +64,24 @@ public final class Responder {
     var retiring: Int64 = 0
     var finishing: Int64 = 0
     var watching: Int64 = 0
+  }
+
+  /// How many messages make a batch: a large one costs less for each, as the disk is waited for once, but neither the poll nor the watchdog's
+  /// ping may wait for it.
+  struct BatchSize {
+    private(set) var size = Responder.smallestBatch
+    /// Four descriptors a message, and some for everything else.
+    private static let limit = min(
+      Responder.largestBatch, max(Responder.smallestBatch, DescriptorLimit.raised / 5 - 50))
+
+    /// - Parameter nanoseconds: that a batch of `count` took.
+    mutating func lasted(_ nanoseconds: Int64, _ count: Int) {
+      if nanoseconds > 500_000_000 {
+        size = max(size / 2, Responder.smallestBatch)
+      } else if nanoseconds < 250_000_000, count >= size {
+        size = min(size * 2, Self.limit)
+      }
+    }
   }
 
   public init(

@@ -7,15 +7,17 @@ import QmailQueue
 /// Setting messages aside: batches through the steps in the one order that is safe. Each step's rows are committed before the next
 /// step touches anything; see ``QuarantineRecord/State`` for what each state promises.
 extension Responder {
-  /// Messages of one batch. Each holds up to four descriptors while it is open, and the usual limit is 1024.
-  static let batch = 128
+  /// Messages of the first batch. Each holds up to four descriptors while it is open, and the usual limit is 1024.
+  static let smallestBatch = 128
+  /// Where the limit may be raised.
+  static let largestBatch = 1024
   /// A younger message is in its first delivery, which begins a millisecond after its birth (experiment, notqmail 1.09): what it leaves pending
   /// is known only afterwards, and most of a storm's fast failures are gone by then.
   static let firstAttempt = 0.15
   /// Departing entries looked at in one tick.
   static let watched = 1024
 
-  /// A bounded piece of work on the quarantine (at most 128 messages copied and marked, 1024 watched): watches marked entries, sweeping
+  /// A bounded piece of work on the quarantine (at most a batch copied and marked, 1024 watched): watches marked entries, sweeping
   /// their bounces; finishes what was left half done; copies and marks a batch. Call it at every poll, and again soon while
   /// ``QuarantineProgress/hasMore``.
   public func quarantineTick(at now: Timestamp) -> QuarantineProgress {
@@ -27,10 +29,9 @@ extension Responder {
         try withHands { () throws(Trouble) in
           try resolveReleases(now, &outcomes)
           // While a storm is being set aside, its backlog comes first.
-          try watch(limit: waiting > 0 ? Self.batch : Self.watched, now, &outcomes)
+          try watch(limit: waiting > 0 ? Self.smallestBatch : Self.watched, now, &outcomes)
           try finishCopied(now, &outcomes)
-          let moved = try retireBatch(now, &outcomes)
-          progress.hasMore = moved == Self.batch
+          progress.hasMore = try retireBatch(now, &outcomes)
         }
       }
       (progress.waiting, progress.leaving) = try unfinished()
@@ -54,12 +55,16 @@ extension Responder {
     }
   }
 
-  /// - Returns: how many rows were dealt with (not postponed).
-  private func retireBatch(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Int {
-    try retire(try nextIntended(), now, &outcomes)
+  /// - Returns: whether the batch was full and none of it postponed.
+  private func retireBatch(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool {
+    let begun = WallClock.monotonic()
+    let limit = batch.size
+    let dealt = try retire(try nextIntended(limit), now, &outcomes)
+    batch.lasted(WallClock.monotonic() - begun, dealt)
+    return dealt == limit
   }
 
-  /// Takes at most ``batch`` intended messages through all steps. The caller holds the hands' lock.
+  /// Takes at most a batch of intended messages through all steps. The caller holds the hands' lock.
   /// - Returns: how many rows were dealt with (not postponed).
   func retire(_ rows: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome])
     throws(Trouble) -> Int
@@ -164,13 +169,13 @@ extension Responder {
   // MARK: The parts
 
   /// The next batch of chosen messages; goes round, so that postponed ones do not keep the others waiting.
-  private func nextIntended() throws(Trouble) -> [QuarantineRecord] {
+  private func nextIntended(_ limit: Int) throws(Trouble) -> [QuarantineRecord] {
     var rows = try attempt {
-      try ledger.quarantine([.intended], after: cursors.retiring, limit: Self.batch)
+      try ledger.quarantine([.intended], after: cursors.retiring, limit: limit)
     }
     if rows.isEmpty, cursors.retiring > 0 {
       cursors.retiring = 0
-      rows = try attempt { try ledger.quarantine([.intended], limit: Self.batch) }
+      rows = try attempt { try ledger.quarantine([.intended], limit: limit) }
     }
     cursors.retiring = rows.last?.id ?? 0
     return rows
@@ -323,8 +328,10 @@ extension Responder {
   ) throws(Trouble) {
     var unwanted = records.filter(\.keepsNothing)
     if unwanted.isEmpty { return }
+    // Each fsync(2) would wait for the disk by itself.
+    if unwanted.count > 8 { try attempt { try layout.sync() } }
     for index in unwanted.indices {
-      try flushMarks(unwanted[index].identity.id)
+      if unwanted.count <= 8 { try flushMarks(unwanted[index].identity.id) }
       unwanted[index].state = .marked
       unwanted[index].marked = now
     }
@@ -348,11 +355,11 @@ extension Responder {
   /// Rows `copied` that are in nobody's hands: a process was killed, or a step failed. Nothing was marked, or the marks are finished.
   func finishCopied(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     var rows = try attempt {
-      try ledger.quarantine([.copied], after: cursors.finishing, limit: Self.batch)
+      try ledger.quarantine([.copied], after: cursors.finishing, limit: Self.smallestBatch)
     }
     if rows.isEmpty, cursors.finishing > 0 {
       cursors.finishing = 0
-      rows = try attempt { try ledger.quarantine([.copied], limit: Self.batch) }
+      rows = try attempt { try ledger.quarantine([.copied], limit: Self.smallestBatch) }
     }
     cursors.finishing = rows.last?.id ?? 0
     if rows.isEmpty { return }

@@ -55,7 +55,7 @@ extension Responder {
       }
       try step(.removedForQmail)
     }
-    try attempt { try StoppedQueue.flush(layout) }
+    try attempt { try layout.sync() }
     try noteGone(gone, store, now, &outcomes)
   }
 
@@ -124,7 +124,7 @@ extension Responder {
       }
       try step(.removedForQmail)
     }
-    try attempt { try StoppedQueue.flush(layout) }
+    try attempt { try layout.sync() }
     try attempt { try ledger.recordMarked(done, at: now) }
     try step(.marksRecorded)
     try tell(done, now, &outcomes)

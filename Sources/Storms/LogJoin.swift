@@ -84,11 +84,11 @@ extension StormDetector {
   private mutating func begin(_ id: UInt64, _ sender: Address, _ pid: Int, _ uid: UInt32) {
     stall.moved()
     // A log that lags behind tells of messages that are gone, and whose number another has by now.
-    let known =
-      mail.queued(id, by: pid)
-      ?? mail.current(id).flatMap { mail[$0].queuedBy == nil ? $0 : nil }
+    let queued = mail.queued(id, by: pid)
+    let known = queued ?? mail.current(id).flatMap { mail[$0].queuedBy == nil ? $0 : nil }
+    // One that waited in todo is told of long after its birth; the process is its name then.
     if let serial = known, !mail[serial].hasLog,
-      abs(mail[serial].identity.birth.seconds(since: now)) <= 5,
+      queued != nil || abs(mail[serial].identity.birth.seconds(since: now)) <= 5,
       mail[serial].facts.sender == sender.lowercased
     {
       mail[serial].hasLog = true

@@ -76,6 +76,14 @@ struct FlowMeter: Sendable {
     samples.append(Self.sample(counts, totals, at: now))
   }
 
+  /// Seconds between two samples as they were: the policy may have the queue looked at less often.
+  var pace: Double {
+    guard let first = samples.first, let last = samples.last, samples.count > 1 else {
+      return Self.step
+    }
+    return last.time.seconds(since: first.time) / Double(samples.count - 1)
+  }
+
   static func sample(_ counts: QueueCounts, _ totals: Totals, at now: Timestamp) -> Sample {
     let leaving = counts.doneOnly ?? 0
     return Sample(

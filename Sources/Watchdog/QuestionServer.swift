@@ -7,10 +7,11 @@ import Mail
 /// Answers questions over a Unix stream socket: one JSON line in, the answer's lines out, then it closes.
 ///
 /// It runs on the watchdog's own Dispatch queue, so nothing here may wait. Every descriptor is non-blocking; questions, answers and
-/// clients are bounded, and a client that is not done within ``patience`` is dropped. So a slow or hostile client costs a few
-/// system calls and never holds the loop.
+/// clients are bounded, a client that is not done within ``patience`` is dropped, and only so many are let in a second. So a slow or
+/// hostile client costs a few system calls and never holds the loop.
 actor QuestionServer {
   static let mostClients = 8
+  static let mostASecond = 40
   static let longestQuestion = 16 << 10
   static let longestAnswer = 4 << 20
   static let patience = DispatchTimeInterval.seconds(5)
@@ -42,6 +43,9 @@ actor QuestionServer {
   private let listener: Descriptor
   private var accepting: (any DispatchSourceRead)?
   private var isServing = false
+  /// When the present second began, and who came in it.
+  private var second = DispatchTime.now()
+  private var welcomed = 0
   private var clients: [Int: Client] = [:]
   private var next = 0
 
@@ -77,18 +81,29 @@ actor QuestionServer {
 
   private func accept() {
     do {
+      if DispatchTime.now() > second + .seconds(1) {
+        second = .now()
+        welcomed = 0
+      }
+      guard welcomed < Self.mostASecond else { return rest() }
       // One a call, so that a crowd at the door does not keep the queue's events waiting.
       guard let socket = try UnixSocket.accept(listener) else { return }
       let descriptor = fcntl(socket.number, F_DUPFD_CLOEXEC, 3)
       guard descriptor >= 0 else { throw FileError("accept on", path) }
+      welcomed += 1
       welcome(descriptor)
     } catch {
-      // No descriptors left: the client would wake us again at once, so leave it at the door for a while.
-      accepting?.cancel()
-      accepting = nil
-      executor.queue.asyncAfter(deadline: .now() + .seconds(1)) { @Sendable [weak self] in
-        self?.assumeIsolated { if $0.isServing { $0.start() } }
-      }
+      // No descriptors left: who stands at the door would wake us again at once.
+      rest()
+    }
+  }
+
+  /// Lets nobody in for a while.
+  private func rest() {
+    accepting?.cancel()
+    accepting = nil
+    executor.queue.asyncAfter(deadline: .now() + .milliseconds(500)) { @Sendable [weak self] in
+      self?.assumeIsolated { if $0.isServing, $0.accepting == nil { $0.start() } }
     }
   }
 

@@ -47,7 +47,7 @@ extension Watchdog {
       senders: ranking.senders.map(TopReport.Row.init),
       sources: ranking.sources.map(TopReport.Row.init),
       storms: detector.storms.suffix(rows).map { storm in picture(of: storm, blocks) },
-      lengths: flow.samples.suffix(FlowMeter.capacity).map(\.waiting), step: FlowMeter.step)
+      lengths: flow.samples.suffix(FlowMeter.capacity).map(\.waiting), step: flow.pace)
   }
 
   private func picture(of storm: Storm, _ blocks: [Block]) -> TopReport.Storm {

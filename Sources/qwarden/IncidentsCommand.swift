@@ -37,11 +37,12 @@ struct Incidents: ParsableCommand {
   func run() throws {
     let ledger = try Ledger.reading(places)
     if let number {
-      guard let dossier = try IncidentDossier(number, ledger, settings()) else {
+      guard let dossier = try IncidentDossier(number, ledger, settings) else {
         throw PlainFailure("there is no incident \(number)", Exit.nothingMatched)
       }
       if let html {
-        let page = IncidentPage(dossier: dossier, version: Qwarden.version, now: WallClock.now())
+        let page = IncidentPage(
+          dossier: dossier, host: host, version: Qwarden.version, now: WallClock.now())
         let mask = umask(0o077)
         umask(mask)
         try Replacement.write(
@@ -67,10 +68,15 @@ struct Incidents: ParsableCommand {
     }
   }
 
-  /// The thresholds of the policy as it is now; the shipped ones where there is no file.
-  private func settings() throws -> DetectorSettings {
-    let exists = (try? FileStatus.of(places.policy, following: true)) != nil
-    return exists ? try PolicyFile.load(places.policy).detection : DetectorSettings()
+  /// The thresholds of the policy as it is now; the shipped ones where there is none that can be used.
+  private var settings: DetectorSettings {
+    (try? PolicyFile.load(places.policy))?.detection ?? DetectorSettings()
+  }
+
+  /// How this server calls itself in mail.
+  private var host: String {
+    let me = try? Descriptor.open("\(places.qmail)/control/me", .following).readAll(limit: 4096)
+    return Text.decode(me?.prefix { $0 > 0x20 } ?? [])
   }
 }
 
@@ -91,9 +97,7 @@ extension IncidentDossier {
         measure.name,
         measure.threshold.isEmpty ? measure.value : "\(measure.value)  (\(measure.threshold))")
     }
-    for state in QuarantineRecord.State.allCases {
-      if let count = kept[state], count > 0 { add("quarantine", "\(count) \(state.rawValue)") }
-    }
+    for text in quarantine { add("quarantine", text) }
     for advice in Advice.against(storm) {
       add("advice", "\(advice.sentence)\(advice.line.map { " [\($0)]" } ?? "")")
     }

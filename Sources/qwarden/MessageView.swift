@@ -1,3 +1,4 @@
+import Ledger
 import Mail
 
 /// One message as `show` prints it: everything from the mail escaped, nothing else hidden.
@@ -12,6 +13,8 @@ struct MessageView {
   let isCut: Bool
   let now: Timestamp
   let style: Style
+  /// Its record, where it is not in the queue but set aside.
+  var quarantine: QuarantineRecord?
 
   var text: String {
     let structure = MIMEStructure(message, header: header)
@@ -35,6 +38,7 @@ struct MessageView {
     if entry.isBouncing { state.append("has failed recipients") }
     if entry.isDoneOnly { state.append("nobody left to try: leaves at its next pass") }
     if entry.isList { state.append("list mail") }
+    if let quarantine { state.append(Self.state(quarantine)) }
     if !state.isEmpty { out += row("State", state.joined(separator: "; ")) }
     let total = entry.recipients.count
     out += row("To try", "\(entry.pendingCount) of \(total) recipients")
@@ -45,6 +49,15 @@ struct MessageView {
       }
     }
     for address in entry.unrouted { out += "                \(address)\n" }
+    return out
+  }
+
+  private static func state(_ record: QuarantineRecord) -> String {
+    var out = "in quarantine (\(record.state.rawValue))"
+    if let marked = record.marked { out += " since \(marked.iso8601)" }
+    if let incident = record.incident { out += ", incident \(incident)" }
+    out += "; kept until \(record.expires.iso8601)"
+    if record.facts.inDoubt > 0 { out += "; \(record.facts.inDoubt) recipients in doubt" }
     return out
   }
 
@@ -135,6 +148,7 @@ struct MessageView {
   var json: JSONLine {
     let structure = MIMEStructure(message, header: header)
     var line = entry.json
+    if let quarantine { line.add("quarantine", quarantine.json) }
     line.add(header)
     line.add(
       "header",

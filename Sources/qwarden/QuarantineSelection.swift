@@ -11,19 +11,32 @@ struct QuarantineSelection {
   let selection: Selection
   let incident: Int?
   let ledger: Ledger
-  let places: Places
+  let copies: QuarantineCopies
   let now: Timestamp
+
+  init(
+    selection: Selection, incident: Int?, ledger: Ledger, places: Places, now: Timestamp
+  ) {
+    self.selection = selection
+    self.incident = incident
+    self.ledger = ledger
+    copies = QuarantineCopies(places)
+    self.now = now
+  }
 
   /// Calls `body` with every kept message that is meant, oldest row first; stops when it returns false.
   func forEach(
     in states: Set<QuarantineRecord.State>, _ body: (QuarantineRecord) throws -> Bool
   ) throws {
+    let progress = Progress(isAlone: false)
+    defer { progress.end() }
     var after: Int64 = 0
     while true {
       let records = try ledger.quarantine(states, after: after, limit: Self.page)
       for record in records where try isMeant(record) {
         guard try body(record) else { return }
       }
+      progress.advance(by: records.count)
       guard let last = records.last, records.count == Self.page else { return }
       after = last.id
     }
@@ -32,7 +45,8 @@ struct QuarantineSelection {
   private func isMeant(_ record: QuarantineRecord) throws -> Bool {
     if let incident, record.incident != incident { return false }
     if selection.isEmpty { return true }
-    guard try selection.matches(entry(of: record), now: now) else { return false }
+    let detail: EntryDetail = selection.needsRecipients ? .recipients : []
+    guard try selection.matches(copies.entry(record, detail), now: now) else { return false }
     return try !selection.needsHeader || holdsMessage(record)
   }
 
@@ -42,27 +56,58 @@ struct QuarantineSelection {
       let known = MessageHeader(Array("Subject: ".utf8) + record.facts.subject)
       return !selection.needsBody && selection.matches(known)
     }
-    let store = try QuarantineStore(path: places.forHands.quarantine, creating: false)
-    let copy = try store.message(record.identity)
+    guard let copy = try copies.message(record) else { return false }
     return selection.matches(try OpenMessage(copy))
   }
+}
 
-  /// The message as an entry. Its recipients are read from the copy only when a condition asks for them.
-  private func entry(of record: QuarantineRecord) throws -> Entry {
+/// The copies of the quarantine, opened when the first one is asked for.
+final class QuarantineCopies {
+  private let path: String
+  private var opened: QuarantineStore?
+
+  init(_ places: Places) { path = places.forHands.quarantine }
+
+  private func store() throws(QuarantineError) -> QuarantineStore {
+    if let opened { return opened }
+    let store = try QuarantineStore(path: path, creating: false)
+    opened = store
+    return store
+  }
+
+  /// nil when there is no copy, or none any more.
+  func message(_ record: QuarantineRecord) throws(QuarantineError) -> Descriptor? {
+    do throws(QuarantineError) { return try store().message(record.identity) } catch {
+      if error.kind == .missing { return nil }
+      throw error
+    }
+  }
+
+  /// The message as an entry of the queue, with no more read from its copy than `detail` asks for; a recipient is done who is not owed the mail.
+  func entry(_ record: QuarantineRecord, _ detail: EntryDetail) throws -> Entry {
     var entry = Entry(
       identity: record.identity, size: record.facts.size, sender: record.facts.sender,
       source: record.facts.source.source, subject: record.facts.subject)
-    if selection.needsRecipients {
-      let envelope = try QuarantineStore(path: places.forHands.quarantine, creating: false).read(
-        record.identity)
-      for recipient in envelope.recipients {
-        let value = Recipient(address: recipient.address)
+    // A closed row's copy is gone.
+    if record.state.isFinal { return entry }
+    if detail.contains(.recipients) {
+      for recipient in try store().read(record.identity).recipients {
+        let value = Recipient(
+          address: recipient.address,
+          isDone: recipient.state == .released || recipient.state == .finishedByQmail)
         if recipient.channel == .local {
           entry.local.append(value)
         } else {
           entry.remote.append(value)
         }
       }
+    }
+    if detail.contains(.message) {
+      guard let copy = try message(record) else { return entry }
+      let start = try copy.read(limit: 32_768)
+      let head = MessageHead(start.span)
+      entry.source = head.source
+      entry.isList = head.isList
     }
     return entry
   }

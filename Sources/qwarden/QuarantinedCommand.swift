@@ -6,34 +6,142 @@ import QmailQueue
 
 struct Quarantined: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "List the messages that were set aside.",
+    abstract: "List the messages that were set aside, or export them.",
     discussion: """
       One line a message: number it had in the queue, when it was set aside, size, recipients, sender, where it came from, incident, state. \
+      Conditions, --headers, --ids, --count and --count-by are those of 'qwarden list'. 'qwarden show' shows one.
+
+      --export writes the messages as they stand, without their envelopes, into a new mbox file (mboxrd) or into a Maildir, which is made where it is \
+      missing; they stay in quarantine. No file is ever replaced, and a message that the Maildir has from an earlier export is passed over.
+
+      \(SelectionOptions.patternHelp)
+
       Exits 1 when there is none.
       """)
 
   @OptionGroup var chosen: SelectionOptions
   @Flag(help: "Also those that were released, that expired or were left in the queue after all.")
   var past = false
-  @OptionGroup var places: Places
+  @Flag(help: "Show From, To, Cc, Subject, Date and Size of each message.")
+  var headers = false
+  @Flag(name: .customLong("ids"), help: "Print the numbers only, one a line.")
+  var idsOnly = false
+  @Flag(help: "Print how many there are.")
+  var count = false
+  @Option(help: ArgumentHelp("Count by the keys of 'qwarden list'.", valueName: "key"))
+  var countBy: CountKey?
+  @Option(
+    help: ArgumentHelp("Write the messages to mbox:FILE or maildir:DIR.", valueName: "mailbox"))
+  var export: String?
+  @OptionGroup var color: ColorOption
   @OptionGroup var format: JSONOption
+  @OptionGroup var places: Places
+
+  func validate() throws {
+    if [headers, idsOnly, count, countBy != nil, export != nil].count(where: { $0 }) > 1 {
+      throw ValidationError(
+        "only one of --headers, --ids, --count, --count-by and --export can be given")
+    }
+    if past, headers || export != nil {
+      throw ValidationError("of past messages there is no copy any more")
+    }
+  }
 
   func run() throws {
+    let mailbox = try export.map { text in
+      guard let mailbox = MailboxFormat(text) else {
+        throw PlainFailure(
+          "--export \(Escaping.terminal(text)): write it like mbox:FILE or maildir:DIR", Exit.usage)
+      }
+      return mailbox
+    }
     let ledger = try Ledger.reading(places)
     let meant = QuarantineSelection(
       selection: try chosen.selection(), incident: chosen.incident, ledger: ledger,
       places: places, now: WallClock.now())
+    var found = 0
+    switch mailbox {
+    case .mbox(let path): found = try write(meant, to: try MboxFile(path))
+    case .maildir(let path): found = try write(meant, to: try MaildirFolder(path))
+    case nil: found = try list(meant)
+    }
+    if found == 0 {
+      throw PlainFailure("nothing is in quarantine that matches", Exit.nothingMatched)
+    }
+  }
+
+  /// - Returns: how many there are.
+  private func list(_ meant: QuarantineSelection) throws -> Int {
     let states = Set(QuarantineRecord.State.allCases.filter { past || !$0.isFinal })
-    var found = false
+    var found = 0
+    var table = CountTable()
     var output = Output.Buffer()
     try meant.forEach(in: states) { record in
-      if !found, !format.json { output.line(Self.heading) }
-      found = true
-      if format.json { output.line(record.json) } else { output.line(Self.row(record)) }
+      found += 1
+      if let countBy {
+        var detail = countBy.detail.intersection(.recipients)
+        // The rest is in the ledger.
+        if countBy == .kind { detail.insert(.message) }
+        let entry = try meant.copies.entry(record, detail)
+        for value in countBy.values(of: entry, now: meant.now) { table.add(value) }
+      } else if idsOnly {
+        output.line(format.json ? "{\"id\":\(record.identity.id)}" : "\(record.identity.id)")
+      } else if headers {
+        guard let copy = try meant.copies.message(record) else { return true }
+        let header = try OpenMessage(copy).header
+        if format.json {
+          var line = record.json
+          line.add(header)
+          output.line(line)
+        } else {
+          let text = EntryText(now: meant.now, style: color.style)
+          output.append(text.block(try meant.copies.entry(record, .recipients), header).utf8)
+        }
+      } else if !count {
+        if found == 1, !format.json { output.line(Self.heading) }
+        if format.json { output.line(record.json) } else { output.line(Self.row(record)) }
+      }
       return true
     }
+    if count { output.line(format.json ? "{\"messages\":\(found)}" : String(found)) }
+    if let countBy, table.total > 0 {
+      if format.json {
+        for line in table.json(by: countBy) { output.line(line) }
+      } else {
+        output.append(table.text(by: countBy, color.style).utf8)
+      }
+    }
     output.flush()
-    if !found { throw PlainFailure("nothing is in quarantine that matches", Exit.nothingMatched) }
+    return found
+  }
+
+  private func write(_ meant: QuarantineSelection, to mailbox: any MailboxWriter) throws -> Int {
+    var written = 0
+    var passed = 0
+    let states: Set<QuarantineRecord.State> = [.marked, .gone, .releasing, .releaseInDoubt]
+    try meant.forEach(in: states) { record in
+      // Released or expired since.
+      guard let copy = try meant.copies.message(record) else { return true }
+      if try mailbox.add(copy, from: record.facts.sender, record.identity) {
+        written += 1
+      } else {
+        passed += 1
+      }
+      return true
+    }
+    if written > 0 { try mailbox.finish() }
+    if format.json {
+      var line = JSONLine()
+      line.add("exported", written)
+      line.add("already_there", passed)
+      var output = Output.Buffer()
+      output.line(line)
+    } else if written + passed > 0 {
+      Output.line(
+        "exported \(RemovalPlan.count(written, "message"))"
+          + (passed > 0 ? "; \(passed) were there already" : ""))
+    }
+    return written + passed
   }
 
   private static let heading =

@@ -15,6 +15,9 @@ struct Release: ParsableCommand {
       adds one Received line and changes nothing else. A recipient to whom a delivery was under way at that moment may have got the message \
       already: it is left out unless --in-doubt is given.
 
+      --to chooses messages by their To field, as in every command; --deliver-to says where they go: to that address instead of \
+      their own recipients, such as an abuse desk's.
+
       Shows what would be released, and asks where there is a terminal to ask on. Exits 1 when nothing matched or the answer was no.
       """)
 
@@ -102,7 +105,10 @@ struct Release: ParsableCommand {
     var recipients = 0
     var leftOut = 0
     var failure: Outcome.Failure?
+    let progress = Progress(isAlone: true, "messages dealt with")
+    defer { progress.end() }
     for record in records {
+      progress.advance(by: 1)
       for outcome in hands.release(
         record, inDoubt: inDoubt, to: others, at: WallClock.now())
       {

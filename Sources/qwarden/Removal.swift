@@ -43,7 +43,7 @@ struct RemovalOptions: ParsableArguments {
     A message that left meanwhile is told; its number may be another message's by then, which is not touched.
 
     While qmail-send is stopped root works on the queue itself: messages leave it at once, those that are not taken in yet too. For each \
-    batch of 128 qmail-send's own lock (queue/lock/sendmutex) is held, and a qmail-send started in that moment ends with "already running"; \
+    batch, about half a second, qmail-send's own lock (queue/lock/sendmutex) is held, and a qmail-send started in that moment ends with "already running"; \
     its supervisor starts it again.
 
     With --json one object a message: id, sender, size, fate (set-aside, deleted, gone, left, being-delivered, unprocessed, failed; planned with --dry-run), \

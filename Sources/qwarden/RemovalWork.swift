@@ -80,11 +80,14 @@ struct RemovalWork {
   ) -> [(identity: EntryIdentity, sender: Address)] {
     var delivering: [(identity: EntryIdentity, sender: Address)] = []
     var rest = messages[...]
+    let progress = Progress(isAlone: true, "messages dealt with")
+    defer { progress.end() }
     while !rest.isEmpty, account.failure == nil {
       let lot = rest.prefix(Responder.lot)
       rest = rest.dropFirst(Responder.lot)
       let (fates, failure) = hands.remove(Array(lot), by: order, at: clock())
       account.failure = failure
+      progress.advance(by: lot.count)
       for message in lot {
         guard let fate = fates[message.identity] else { continue }
         if fate == .beingDelivered { delivering.append(message) }
@@ -107,7 +110,8 @@ struct RemovalWork {
       for (identity, fate) in fates { account.fates[identity.id] = told(fate) }
       rest = rest.dropFirst(lot.count)
     }
-    unprocessed = Array(rest)
+    // Where qmail-send was started meanwhile some have none.
+    unprocessed.removeAll { account.fates[$0.identity.id] != nil }
   }
 
   /// Takes those out of `unprocessed` that qmail-send has taken in or that have left.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import Ledger
 import Mail
 import QmailQueue
 import Synchronization
@@ -9,9 +10,9 @@ struct Show: ParsableCommand {
     abstract: "Show messages: envelope, decoded header, parts and text.",
     discussion: """
       Control bytes and other invisible characters are shown as \\xNN or \\u{…}; attachments are named and not opened. Messages that qmail-send \
-      has not taken in yet are shown too. --raw writes the bytes as they are: never to a terminal you want to keep.
+      has not taken in yet are shown too, and those in quarantine, which say so. --raw writes the bytes as they are: never to a terminal you want to keep.
 
-      Exits 1 when one of the numbers is not in the queue.
+      Exits 1 when one of the numbers is neither in the queue nor in quarantine.
       """)
 
   private static let longestMessage = 32 << 20
@@ -36,7 +37,7 @@ struct Show: ParsableCommand {
     let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
     let (now, style) = (WallClock.now(), color.style)
     let (headers, raw, json) = (headers, raw, json.json)
-    var isMissing = false
+    let isMissing = Mutex(false)
     for (place, id) in ids.enumerated() {
       let isWritten = Mutex(false)
       let look = EntryLook<[UInt8]>(.all) { entry, message in
@@ -66,15 +67,54 @@ struct Show: ParsableCommand {
         for damaged in findings.damaged {
           Output.complain("message \(damaged.id): \(damaged.why)")
         }
-        if findings.items.isEmpty, findings.damaged.isEmpty {
-          Output.complain("message \(id): not in the queue")
-        }
-        isFound.withLock { $0 = !findings.items.isEmpty }
+        isFound.withLock { $0 = !findings.items.isEmpty || !findings.damaged.isEmpty }
+        if findings.items.isEmpty, !findings.damaged.isEmpty { isMissing.withLock { $0 = true } }
         return true
       }
-      if !isFound.withLock({ $0 }) { isMissing = true }
+      if isFound.withLock({ $0 }) { continue }
+      if try !showQuarantined(id, isFirst: place == 0) {
+        Output.complain("message \(id): neither in the queue nor in quarantine")
+        isMissing.withLock { $0 = true }
+      }
     }
-    if isMissing { throw ExitCode(Exit.nothingMatched) }
+    if isMissing.withLock({ $0 }) { throw ExitCode(Exit.nothingMatched) }
+  }
+
+  /// The copies of this number that are kept; there may be several, because qmail uses numbers again.
+  /// - Returns: whether there was one.
+  private func showQuarantined(_ id: UInt64, isFirst: Bool) throws -> Bool {
+    let ledger: Ledger
+    do { ledger = try Ledger.reading(places) } catch {
+      // No ledger: nothing was ever set aside, or it is not ours to read.
+      return false
+    }
+    let copies = QuarantineCopies(places)
+    var found = 0
+    for record in try ledger.quarantine(id: id) {
+      guard let copy = try copies.message(record) else { continue }
+      let message = try OpenMessage(copy)
+      found += 1
+      if raw {
+        Self.write(message)
+      } else if headers {
+        for field in message.header.fields {
+          Output.write(Array(MessageView.lines(message.header.bytes[field.lines]).utf8), to: 1)
+        }
+      } else {
+        let bytes = message.contents(limit: Self.longestMessage)
+        let view = MessageView(
+          entry: try copies.entry(record, .all), header: message.header, message: bytes,
+          isCut: message.size > Int64(bytes.count), now: WallClock.now(), style: color.style,
+          quarantine: record)
+        if json.json {
+          Output.write(view.json.closed + [UInt8(ascii: "\n")], to: 1)
+        } else {
+          if found > 1 || !isFirst { Output.line("") }
+          Output.write(Array(view.text.utf8), to: 1)
+        }
+      }
+    }
+    return found > 0
   }
 
   /// The bytes from the file while it is open; nothing is kept in memory.

@@ -77,9 +77,13 @@ final class Progress {
   private var last: Int64
   private var done = 0
   private var isOnScreen = false
+  private let what: String
 
-  /// - Parameter isAlone: nothing is written to the terminal meanwhile.
-  init(isAlone: Bool) {
+  /// - Parameters:
+  ///   - isAlone: nothing is written to the terminal meanwhile.
+  ///   - what: is counted.
+  init(isAlone: Bool, _ what: String = "messages read") {
+    self.what = what
     isShown = isatty(STDERR_FILENO) == 1 && (isAlone || isatty(STDOUT_FILENO) != 1)
     begun = WallClock.monotonic()
     last = begun
@@ -92,14 +96,14 @@ final class Progress {
     guard now - begun > 1_000_000_000, now - last > 200_000_000 else { return }
     last = now
     isOnScreen = true
-    Output.write(Array("\r\(done) messages read".utf8), to: STDERR_FILENO)
+    Output.write(Array("\r\(done) \(what)".utf8), to: STDERR_FILENO)
   }
 
   /// Takes the line away again.
   func end() {
     guard isOnScreen else { return }
     isOnScreen = false
-    let blanks = String(repeating: " ", count: "\(done) messages read".utf8.count)
+    let blanks = String(repeating: " ", count: "\(done) \(what)".utf8.count)
     Output.write(Array("\r\(blanks)\r".utf8), to: STDERR_FILENO)
   }
 }

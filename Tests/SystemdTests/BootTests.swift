@@ -30,6 +30,7 @@ struct BootTests {
     let shipped = try text(of: policy)
     let enforcing = shipped.replacing("mode: observe", with: "mode: enforce")
       .replacing("source: auto", with: "source: none")
+      .replacing("file: none", with: "file: /run/qwarden/qwarden.prom")
     #expect(enforcing != shipped)
     try write(enforcing, to: policy)
 
@@ -51,6 +52,10 @@ struct BootTests {
     try await restarted(system)
     #expect(try text(of: "\(qmail)/control/badmailfrom") == blocked)
     try written(system)
+    let top = try system.inside("qwarden", "top", "--once")
+    #expect(top.status == 0 && top.output.contains("blocks 1"), "\(top.output)")
+    let metrics = try system.inside("cat", "/run/qwarden/qwarden.prom").output
+    #expect(metrics.contains("\nqwarden_blocks 1\n"), "\(metrics)")
     let begun = WallClock.monotonic()
     let stop = try system.inside("systemctl", "stop", "qwarden")
     let took = Double(WallClock.monotonic() - begun) / 1e9

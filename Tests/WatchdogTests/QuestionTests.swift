@@ -109,6 +109,23 @@ private enum MSG { static let quiet = Int32(MSG_NOSIGNAL) }
     }
   }
 
+  @Test("a crowd of askers waits at the door and is served all the same")
+  func crowd() async throws {
+    let counter = try Counter(Self.numbered)
+    defer { counter.close() }
+    let state = counter.state
+    let answers = try await withThrowingTaskGroup(of: Int.self) { group in
+      for number in 0..<2 * QuestionServer.mostASecond {
+        // Sixteen fit at the door at once.
+        if number >= 8 { _ = try await group.next() }
+        group.addTask { try Daemon(state: state).ask(.top(rows: number), as: Rows.self).rows }
+      }
+      return try await group.reduce(0) { count, _ in count + 1 }
+    }
+    #expect(answers == 8)
+    #expect(counter.asked.values.count == 2 * QuestionServer.mostASecond)
+  }
+
   @Test("a question over the bound ends the conversation")
   func longQuestion() throws {
     let counter = try Counter(Self.numbered)

@@ -129,7 +129,9 @@ private struct StrictReader {
 
   private func read(_ dossier: IncidentDossier) -> StrictReader {
     StrictReader(
-      IncidentPage(dossier: dossier, version: "1", now: Timestamp(seconds: 1_796_001_000)).html)
+      IncidentPage(
+        dossier: dossier, host: "mx.test", version: "1", now: Timestamp(seconds: 1_796_001_000)
+      ).html)
   }
 
   @Test(
@@ -152,7 +154,9 @@ private struct StrictReader {
 
   @Test("the page loads nothing and runs nothing")
   func selfContained() throws {
-    let html = IncidentPage(dossier: try dossier(), version: "1", now: Timestamp(seconds: 1)).html
+    let html = IncidentPage(
+      dossier: try dossier(), host: "", version: "1", now: Timestamp(seconds: 1)
+    ).html
     for word in ["http://", "https://", "url(", "@import", "<script"] {
       #expect(!html.contains(word), "\(word)")
     }

@@ -8,7 +8,7 @@ enum OrphanCheck {
   /// An SMTP client may be silent for 20 minutes (control/timeoutsmtpd), so a younger message is no news.
   private static let slowest = Duration.seconds(1200)
   /// OSSIFIED in qmail-send.c: older than this it is removed. qmail-queue ends itself after 24 hours.
-  private static let ossified = Duration.seconds(129_600)
+  static let ossified = Duration.seconds(129_600)
 
   static func fault(
     of file: QueueName, at now: Timestamp, isThere: (QueueFile, UInt64) -> Bool

@@ -15,8 +15,7 @@ struct QueueOwners {
     } catch { throw QueueError(error) }
   }
 
-  /// Every directory that qmail needs: missing, of another owner, or of a mode that locks qmail out or lets others write.
-  func directoryFaults(_ layout: QueueLayout) throws(QueueError) -> [QueueFinding] {
+  private func directories(_ layout: QueueLayout) -> [(path: String, owner: UInt32, mode: UInt32)] {
     var expected: [(path: String, owner: UInt32, mode: UInt32)] = [
       ("mess", queue, 0o750), ("todo", queue, 0o750), ("intd", queue, 0o700),
       ("pid", queue, 0o700), ("lock", queue, 0o750),
@@ -28,8 +27,37 @@ struct QueueOwners {
         expected += (0..<layout.split).map { ("\(path)/\($0)", owner, mode) }
       }
     }
+    return expected
+  }
+
+  /// What a path in the queue should be; nil for what is not qmail's, or is not known here.
+  func expected(_ path: String, _ layout: QueueLayout) -> (owner: UInt32, mode: UInt32)? {
+    switch path {
+    case "lock/sendmutex": return (send, 0o600)
+    case "lock/trigger": return (send, 0o622)
+    default: break
+    }
+    if let found = directories(layout).first(where: { $0.path == path }) {
+      return (found.owner, found.mode)
+    }
+    let parts = path.split(separator: "/")
+    guard parts.count > 1, let kind = QueueFile(rawValue: String(parts[0])),
+      UInt64(parts[parts.count - 1]) != nil
+    else { return nil }
+    return expected(kind)
+  }
+
+  private func expected(_ kind: QueueFile) -> (owner: UInt32, mode: UInt32) {
+    switch kind {
+    case .mess, .todo, .intd: (queue, 0o644)
+    case .info, .local, .remote, .bounce: (send, 0o600)
+    }
+  }
+
+  /// Every directory that qmail needs: missing, of another owner, or of a mode that locks qmail out or lets others write.
+  func directoryFaults(_ layout: QueueLayout) throws(QueueError) -> [QueueFinding] {
     var found: [QueueFinding] = []
-    for (path, owner, mode) in expected {
+    for (path, owner, mode) in directories(layout) {
       do {
         let status = try FileStatus.of("\(layout.queue)/\(path)", following: true)
         found += fault(path, status, owner: owner, mode: mode)
@@ -43,12 +71,8 @@ struct QueueOwners {
 
   /// Of a message's file.
   func fault(of file: QueueName) -> QueueFinding? {
-    switch file.kind {
-    case .mess, .todo, .intd:
-      file.ownershipFault(owner: queue, mode: 0o644)
-    case .info, .local, .remote, .bounce:
-      file.ownershipFault(owner: send, mode: 0o600)
-    }
+    let (owner, mode) = expected(file.kind)
+    return file.ownershipFault(owner: owner, mode: mode)
   }
 
   func fault(_ path: String, _ status: FileStatus, owner: UInt32, mode: UInt32) -> [QueueFinding] {

@@ -187,8 +187,14 @@ public final class QuarantineStore {
         .exists, "\(path)/\(Self.name(identity, "envelope"))",
         "the message is in quarantine already")
     }
-    try delete(identity)
-    do {
+    do throws(FileError) {
+      return try write(message, from: source)
+    } catch {
+      try? delete(identity)
+      if error.code != EEXIST { throw QuarantineError(error) }
+    }
+    // A copy that was cut off stood in the way.
+    do throws(FileError) {
       return try write(message, from: source)
     } catch {
       try? delete(identity)

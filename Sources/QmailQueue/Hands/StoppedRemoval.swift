@@ -15,16 +15,18 @@ public enum StoppedQueue {
     }
   }
 
-  /// Makes all removals so far outlive the machine.
-  public static func flush(_ layout: QueueLayout) throws(FileError) {
-    try Descriptor.open(layout.queue, [.directory, .following]).syncFilesystem()
-  }
-
   static func remove(_ kind: QueueFile, _ id: UInt64, in layout: QueueLayout)
     throws(RetirementRefusal)
   {
     let path = layout.path(kind, id)
     guard unlink(path) == 0 || errno == ENOENT else { throw .file(FileError("remove", path)) }
+  }
+}
+
+extension QueueLayout {
+  /// Makes all that was written and removed in the queue so far outlive the machine: one wait for the disk, for however many files.
+  public func sync() throws(FileError) {
+    try Descriptor.open(queue, [.directory, .following]).syncFilesystem()
   }
 }
 

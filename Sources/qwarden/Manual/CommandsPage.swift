@@ -109,6 +109,7 @@ enum CommandsPage {
     ("/var/lib/qwarden/ledger.sqlite", "Incidents, blocks, what is in quarantine, what was done."),
     ("/var/lib/qwarden/quarantine", "Copies of the messages set aside, mode 0600."),
     ("/var/lib/qwarden/status.json", "How the daemon stands, for \"qwarden status\"."),
+    ("/var/lib/qwarden/socket", "Where the daemon answers \"qwarden top\", mode 0600."),
     ("/var/qmail/queue", "The queue that is watched."),
     ("/var/qmail/control/badmailfrom", "Where blocks are written, in a section of their own."),
   ]
@@ -142,6 +143,10 @@ enum CommandsPage {
         "qwarden block alice@example.com --for 2d --reason 'password stolen'",
         "qwarden unblock alice@example.com",
       ]
+    ),
+    (
+      "A page about incident 3 for those who were not there:",
+      ["qwarden incidents 3 --html incident-3.html"]
     ),
     ("Is anything wrong in the queue?", ["qwarden check-queue"]),
   ]

@@ -54,6 +54,13 @@ enum DaemonPage {
     page.paragraphs(
       "What holds the hand. What was held is told once a storm, with the reason.")
     for each in Guard.allCases { page.item(each.rawValue, meaning(each)) }
+    page.section("Metrics")
+    page.paragraphs(
+      """
+      Where the policy names a file (metrics.file), the figures of the queue, of mail that flows, of storms and of what was done are written \
+      there every five seconds, by rename, in the text format of Prometheus; "HELP" lines in it say what each is. Counters begin anew with \
+      the daemon. No address, user or host gets into it. The file goes away when the daemon ends.
+      """)
     page.section("Files")
     for (path, meaning) in CommandsPage.files { page.item(path, meaning) }
     page.section("Exit status")

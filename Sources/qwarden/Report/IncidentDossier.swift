@@ -26,6 +26,26 @@ struct IncidentDossier {
     kept = try ledger.quarantineCounts(incident: number)
   }
 
+  /// What has become of the messages chosen for the quarantine, in words.
+  var quarantine: [String] {
+    QuarantineRecord.State.allCases.compactMap { state in
+      guard let count = kept[state], count > 0 else { return nil }
+      let words =
+        switch state {
+        case .intended: "about to be set aside"
+        case .copied: "copied, not yet taken out"
+        case .marked: "set aside, to leave the queue at their next retry"
+        case .gone: "set aside and out of the queue"
+        case .releasing: "being released"
+        case .releaseInDoubt: "released or not, in doubt"
+        case .expiring, .expired: "deleted when their time had run out"
+        case .released: "released"
+        case .abandoned: "left alone, for they left the queue first"
+        }
+      return "\(count) \(words)"
+    }
+  }
+
   /// In quarantine now: `release` puts these back.
   var setAside: Int { (kept[.marked] ?? 0) + (kept[.gone] ?? 0) }
 

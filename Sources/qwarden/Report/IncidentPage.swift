@@ -6,6 +6,8 @@ import Storms
 /// An incident as one HTML file: no script, nothing loaded from elsewhere; light or dark as the reader likes it, and it prints.
 struct IncidentPage {
   let dossier: IncidentDossier
+  /// The server; empty when not known.
+  let host: String
   let version: String
   /// When it is written.
   let now: Timestamp
@@ -13,7 +15,7 @@ struct IncidentPage {
   private var storm: Storm { dossier.storm }
 
   var html: String {
-    let title = "Incident \(storm.incident): \(dossier.title)"
+    let title = "Incident \(storm.incident)\(host.isEmpty ? "" : " on \(host)"): \(dossier.title)"
     let page: Markup = """
       <!DOCTYPE html>
       <html lang="en">
@@ -60,7 +62,7 @@ struct IncidentPage {
       ? "<span class=\"chip going\">goes on</span>" : "<span class=\"chip\">over</span>"
     return """
       <header>
-      <p class="chips"><span class="number">Incident \(storm.incident)</span><span class="chip kind">\(storm.kind.rawValue)</span>\(state)</p>
+      <p class="chips"><span class="number">Incident \(storm.incident)\(host.isEmpty ? "" : " on \(host)")</span><span class="chip kind">\(storm.kind.rawValue)</span>\(state)</p>
       <h1>\(dossier.title)</h1>
       <p class="lead">\(told: storm.reason).</p>
       <dl class="facts">
@@ -152,25 +154,23 @@ struct IncidentPage {
     }
     let rows = dossier.actions.map { action -> Markup in
       let number: Markup = marked.firstIndex(of: action).map { "\($0 + 1)" } ?? ""
-      let undo: Markup = dossier.undoing(action).map { "<code>\($0)</code>" } ?? ""
+      let undo: Markup =
+        dossier.undoing(action).map { "<p class=\"undo\">to undo it: <code>\($0)</code></p>" } ?? ""
       let what: Markup =
         action.value.isEmpty
         ? "\(action.action)" : "\(action.action) <b>\(Text.decode(action.value))</b>"
       let times: Markup = action.times > 1 ? " <span class=\"times\">×\(action.times)</span>" : ""
       return """
-        <tr class="\(action.outcome.rawValue)"><td class="place">\(number)</td><td>\(Self.clock(action.first))</td><td>\(what)\(times)</td><td><span class="outcome">\(action.outcome.rawValue)</span></td><td>\(dossier.why(action))</td><td>\(undo)</td></tr>
+        <tr class="\(action.outcome.rawValue)"><td class="place">\(number)</td><td>\(Self.clock(action.first))</td><td>\(what)\(times)</td><td><span class="outcome">\(action.outcome.rawValue)</span></td><td>\(dossier.why(action))\(undo)</td></tr>
         """
     }
-    let kept = QuarantineRecord.State.allCases.compactMap { state in
-      dossier.kept[state].flatMap { $0 > 0 ? "\($0) \(state.rawValue)" : nil }
-    }
+    let kept = dossier.quarantine
     let sum: Markup =
-      kept.isEmpty
-      ? "" : "<p>In the quarantine's books: \(kept.joined(separator: ", ")).</p>"
+      kept.isEmpty ? "" : "<p>Its messages now: \(kept.joined(separator: ", ")).</p>"
     return """
       <section>
       <h2>What was done</h2>
-      <table class="actions"><thead><tr><th></th><th>time</th><th>action</th><th>outcome</th><th>why</th><th>to undo it</th></tr></thead><tbody>
+      <table class="actions"><thead><tr><th></th><th>time</th><th>action</th><th>outcome</th><th>why</th></tr></thead><tbody>
       \(rows)
       </tbody></table>
       \(sum)
@@ -271,7 +271,7 @@ struct IncidentPage {
     .figure{font-weight:600;font-variant-numeric:tabular-nums}
     .bar{display:block;width:12.5rem;max-width:100%;height:.75rem;margin-top:.3rem}
     .actions td{overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
-    .actions td:nth-child(2),.actions td:nth-child(4){white-space:nowrap}.actions td:nth-child(3){min-width:9.5rem}.actions td:nth-child(6){min-width:12rem}
+    .actions td:nth-child(2),.actions td:nth-child(4){white-space:nowrap}.actions td:nth-child(3){min-width:9rem}.undo{margin:0;color:var(--soft)}
     .place{color:var(--mark);font-weight:700}
     .done .outcome{color:var(--delivered);font-weight:600}.failed .outcome{color:var(--failed);font-weight:600}.held .outcome{color:var(--soft);font-weight:600}
     code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;background:var(--code);border-radius:3px;padding:.1em .35em;overflow-wrap:anywhere}
@@ -280,6 +280,6 @@ struct IncidentPage {
     .advice li{padding:.1rem 0 .9rem}
     footer{margin-top:2.8rem;padding-top:1rem;padding-bottom:2.5rem;color:var(--soft);font-size:.82rem;border-top:1px solid var(--line)}
     @media(max-width:40rem){figure{overflow-x:auto}figure svg{min-width:40rem}.who{grid-template-columns:1fr}.actions thead{display:none}.actions tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--line)}.actions td{display:inline;border:0;padding:0 .6rem 0 0}}
-    @media print{:root{--page:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--code:#f2f2f2;--waiting:#3569b2;--leaving:#b7cbe8;--failed:#c33a2c;--delivered:#8fb89a;--arrived:#000;--storm:#c33a2c14;--mark:#6d4bb0;--on:#fff}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:11pt}header{padding-top:0}section,tr,figure{break-inside:avoid}h2{break-after:avoid}@page{margin:1.6cm}}
+    @media print{:root{--page:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--code:#f2f2f2;--waiting:#3569b2;--leaving:#b7cbe8;--failed:#c33a2c;--delivered:#8fb89a;--arrived:#000;--storm:#c33a2c14;--mark:#6d4bb0;--on:#fff}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:10pt}main,footer{max-width:none;padding:0}header{padding-top:0}section{margin-top:1.4rem}.facts{grid-template-columns:repeat(6,1fr)}dd{font-size:1.1rem}tr,figure,.facts,.who,li,pre{break-inside:avoid}h2{break-after:avoid}@page{margin:1.6cm}}
     """
 }

@@ -197,6 +197,56 @@ private final class CheckedQueue {
       ])
   }
 
+  @Test(
+    "mended: orphans that are old move to lost+found whole, files go where they belong; the rest is left"
+  )
+  func mend() throws {
+    let queue = try CheckedQueue()
+    let layout = try queue.layout
+    let (a, b) = (queue.ids[0], queue.ids[1])
+    let lost = "\(queue.directory)/lost+found"
+    let info = try Descriptor.open(layout.path(.info, a)).readAll(limit: 1000)
+    try queue.remove(.mess, a)
+    let astray = "remote/\((b + 1) % 5)/\(b)"
+    rename(layout.path(.remote, b), queue.full(astray))
+    chmod(layout.path(.info, b), 0o666)
+    chmod(queue.full("todo"), 0o755)
+    try queue.plant("bounce/77", Array("<x@y>:\nno\n\n".utf8), mode: 0o600)
+    try queue.plant("intd/78", mode: 0o644)
+    try queue.plant("mess/0/10", mode: 0o644, age: 140_000)
+    try queue.plant("info/0/10", mode: 0o600)
+    unlink(queue.full("lock/trigger"))
+    try queue.plant("lock/tcpto", [1, 2], mode: 0o644)
+    let findings = try queue.findings
+    let mend = try QueueMend(layout: layout, lostAndFound: lost)
+    // Young orphans may be mail under way somewhere.
+    #expect(
+      Set(mend.plan(findings, at: queue.now).filter { $0.action == nil }.map(\.finding.fault))
+        == [.infoWithoutMess, .bounceWithoutInfo, .intdLeftover, .wrongNumber])
+
+    let later = queue.now + .seconds(140_000)
+    let steps = mend.plan(findings, at: later)
+    var failures: [String] = []
+    try mend.carryOut(steps, at: later) { _, failure in failures += failure.map { [$0] } ?? [] }
+    #expect(failures == [])
+    #expect(try queue.faults == ["wrong-number mess/0/10"])
+    #expect(isThere(layout.path(.remote, b)) && !isThere(queue.full(astray)))
+    let kept = try Descriptor.open(lost, .directory).names()
+    #expect(
+      Set(kept.map { $0.split(separator: ".").dropLast().joined(separator: "/") })
+        == [
+          try queue.relative(.info, a), try queue.relative(.local, a), "bounce/77", "intd/78",
+        ])
+    let name = try #require(kept.first { $0.hasPrefix("info.") })
+    #expect(try Descriptor.open("\(lost)/\(name)").readAll(limit: 1000) == info)
+    #expect(try FileStatus.of(queue.full("lock/tcpto")).size == 1024)
+
+    try queue.qmail.start(at: queue.now)
+    #expect(throws: MendError.self) {
+      try mend.carryOut(steps, at: later) { _, _ in Issue.record("nothing may be touched") }
+    }
+  }
+
   @Test("a bounce that qwarden moved aside is a note once its message is gone, and nothing before")
   func asides() throws {
     let queue = try CheckedQueue()
