@@ -58,13 +58,15 @@ extension StormDetector {
     lately.advance(to: now)
     // A flood has one sender, or comes from one place.
     let bad = min(badSources.distinct, badSenders.distinct)
-    guard bad >= 4, lately.sum.delivered * 2 < lately.sum.lingering else { return }
+    // A flood that fails for good is tried, and so is whoever waits behind it.
+    let (waiting, finished) = (lately.sum.lingering, lately.sum.delivered + lately.sum.failed)
+    guard bad >= 4, finished * 2 < waiting else { return }
     let isCrowd =
-      bad >= 6 && lately.sum.lingering >= 10 && badSources.topShare <= 0.5
+      bad >= 6 && waiting >= 10 && badSources.topShare <= 0.5
       && badSenders.topShare <= 0.5
     // In quiet hours few write, and one who writes much is most of it.
     let good = min(goodSources.distinct, goodSenders.distinct)
-    guard isCrowd || good * 2 <= bad else { return }
+    guard isCrowd || good * 2 <= bad && finished * 10 < waiting else { return }
     outageEnds = now + settings.window + settings.window
   }
 

@@ -10,7 +10,7 @@ import Mail
 /// a later message of its channel has finished (qmail-send starts first attempts in the order of birth, `pqchan` in qmail-send.c)
 /// was deferred.
 ///
-/// Memory is bounded whatever arrives: 32,768 messages, 11,520 groups, and fixed tables.
+/// Memory is bounded whatever arrives: 16,384 messages, 11,520 groups, and fixed tables.
 public struct StormDetector: Sendable {
   /// May be replaced while it runs; groups that are held keep the window they began with.
   public var settings: DetectorSettings {
@@ -27,7 +27,7 @@ public struct StormDetector: Sendable {
   var nextIncident: Int
   var now = Timestamp(nanoseconds: .min)
   var episodes: [Episode] = []
-  var mail = MailTable(capacity: 32_768)
+  var mail = MailTable(capacity: 16_384)
   var groups: GroupTable
   var book = FailureBook()
   var correspondence = Correspondence()
