@@ -14,7 +14,7 @@ func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .testTarget(
     name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
-    resources: name == "Mail" || name == "Storms" ? [.copy("Samples")] : [],
+    resources: ["Mail", "Storms", "Ledger"].contains(name) ? [.copy("Samples")] : [],
     swiftSettings: strict)
 }
 
@@ -90,6 +90,13 @@ let package = Package(
         "Policy", "Ledger", "Response", "Systemd", "Watchdog",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+    .testTarget(
+      name: "HostileTests",
+      dependencies: [
+        "Mail", "Files", "Selection", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
+        "Response", "Systemd", "Watchdog", "QmailSimulator",
+      ],
+      swiftSettings: strict),
     tests(of: "QmailSimulator", ["Mail", "Files", "QmailQueue"]),
     tests(
       of: "Watchdog",

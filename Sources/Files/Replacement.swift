@@ -14,7 +14,8 @@ public enum Replacement {
     let cut = path.lastIndex(of: "/")
     let folder = cut.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     let name = cut.map { String(path[path.index(after: $0)...]) } ?? path
-    let temporary = ".\(name).qwarden-\(getpid())"
+    // One name, so that a kill leaves one file at most; whoever edits this file holds a lock, or is the only one.
+    let temporary = ".\(name).qwarden-new"
     do {
       let directory = try Descriptor.open(folder, [.directory, .following])
       try? directory.unlink(temporary)

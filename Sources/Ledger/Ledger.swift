@@ -117,7 +117,7 @@ public final class Ledger: Sendable {
     let text = error.message ?? "SQLite error \(error.resultCode.rawValue)"
     switch error.resultCode {
     case .SQLITE_NOTADB:
-      return LedgerError(.notOurs, path, "this is not an SQLite database")
+      return LedgerError(.notDatabase, path, "this is not an SQLite database")
     case .SQLITE_CORRUPT: return LedgerError(.damaged, path, "the ledger is damaged: \(text)")
     case .SQLITE_BUSY, .SQLITE_LOCKED:
       return LedgerError(.busy, path, "the ledger is locked by another process")

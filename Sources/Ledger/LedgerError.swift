@@ -1,8 +1,10 @@
 /// Why the ledger could not be opened, read or written: one line with path and remedy.
 public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
   public enum Kind: Sendable, Hashable {
-    /// A database of another program, or no database at all.
+    /// A database of another program, or no regular file.
     case notOurs
+    /// Not an SQLite database, or none any more.
+    case notDatabase
     /// Written by a later version of qwarden.
     case newer
     /// Ours, but damaged.
@@ -35,7 +37,7 @@ public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
   /// The exit status of a command that ends with this error (sysexits.h).
   public var exitCode: Int32 {
     switch kind {
-    case .notOurs, .newer, .damaged, .defect: 65
+    case .notOurs, .notDatabase, .newer, .damaged, .defect: 65
     case .missing: 69
     case .busy, .storage: 74
     case .permission: 77
@@ -44,9 +46,10 @@ public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
 
   private static func usualRemedy(_ kind: Kind) -> String {
     switch kind {
-    case .notOurs: "name another state directory with --state, or move this file away"
+    case .notOurs, .notDatabase: "name another state directory with --state, or move this file away"
     case .newer: "install the later qwarden that wrote it, or name another state directory"
-    case .damaged: "move it away and start again: the quarantine directory beside it keeps the mail"
+    case .damaged:
+      "start the daemon again: it sets the file aside, and takes up what the quarantine directory holds"
     case .busy: "another qwarden is at work on it: try again"
     case .permission: "run as the user of the qwarden service, or as root"
     case .missing: "is qwarden running with this state directory? name it with --state"

@@ -88,9 +88,13 @@ struct RegexParser {
     guard let close = bytes[at...].firstIndex(of: UInt8(ascii: "}")), close - at <= 12 else {
       return nil
     }
-    let parts = bytes[(at + 1)..<close].split(
-      separator: UInt8(ascii: ","), omittingEmptySubsequences: false
-    ).map { String(decoding: $0, as: UTF8.self) }
+    let inside = bytes[(at + 1)..<close]
+    // Int() would take a sign too.
+    guard inside.allSatisfy({ (48...57).contains($0) || $0 == UInt8(ascii: ",") }) else {
+      return nil
+    }
+    let parts = inside.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
+      .map { String(decoding: $0, as: UTF8.self) }
     guard (1...2).contains(parts.count), let low = Int(parts[0]) else { return nil }
     let high: Int? = parts.count == 1 ? low : Int(parts[1])
     if parts.count == 2, high == nil, !parts[1].isEmpty { return nil }
@@ -240,7 +244,12 @@ struct RegexCompiler {
       }
       for jump in jumps { program[jump] = .jump(program.count) }
     case .repeated(let inner, let low, let high):
-      for _ in 0..<low { try emit(inner) }
+      for _ in 0..<low {
+        let before = program.count
+        try emit(inner)
+        // Nothing, however often: `(){1000}{1000}{1000}` would go on for days.
+        if program.count == before { break }
+      }
       if let high {
         var splits: [Int] = []
         for _ in low..<high {

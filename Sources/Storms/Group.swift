@@ -60,7 +60,8 @@ struct Group: Sendable {
     guard let usual = normal.normal, let limit = normal.limit else { return true }
     // Failures that are proven speak for themselves sooner.
     let times = test.isProven ? min(1.5, settings.timesNormal) : settings.timesNormal
-    return Double(count) >= times * usual && (test.isProven || Double(count) >= limit)
+    let counted = Double(window.sum.messages)
+    return counted >= times * usual && (test.isProven || counted >= limit)
   }
 
   /// - Parameter isWide: the group may hold many innocent senders (a client, a uid, a domain).

@@ -22,6 +22,8 @@ public struct StatusReport: Codable, Sendable, Hashable {
   public var quarantined: Int
   /// Messages chosen for the quarantine and not yet set aside.
   public var quarantinePending: Int
+  /// Where the ledger found at the start was set aside, damaged.
+  public var damagedLedger: String?
   /// qmail-send's log; nil when the policy wants none.
   public var log: Log?
 
@@ -115,6 +117,7 @@ public struct StatusReport: Codable, Sendable, Hashable {
         : storms.map { "storm #\($0.incident) \($0.kind), \($0.messages) messages" }
           .joined(separator: "; "))
     if activeBlocks > 0 { parts.append("\(activeBlocks) blocked") }
+    if let damagedLedger { parts.append("the ledger was damaged, see \(damagedLedger)") }
     if quarantined > 0 { parts.append("\(quarantined) in quarantine") }
     return "\(mode): " + parts.joined(separator: "; ")
   }

@@ -57,6 +57,8 @@ public actor Watchdog {
   let notifier = ServiceNotifier()
   let instance: FileLock
   let ledger: Ledger
+  /// Where the ledger found at the start is now, if it was damaged.
+  let damagedLedger: String?
   let responder: Responder
   let watcher: QueueWatcher
   let reader: EntryReader
@@ -119,7 +121,9 @@ public actor Watchdog {
     guard
       let instance = try FileLock.take("\(configuration.places.state)/daemon.lock", waiting: false)
     else { throw AlreadyRunning(state: configuration.places.state) }
-    let ledger = try Ledger(configuration.places.ledger)
+    started = WallClock.now()
+    let (ledger, damaged) = try Ledger.openSound(configuration.places.ledger, at: started)
+    damagedLedger = damaged
     let policy = configuration.policy
     self.instance = instance
     self.configuration = configuration
@@ -136,7 +140,6 @@ public actor Watchdog {
       settings: policy.detection, localDomains: control.localDomains,
       resuming: try ledger.openIncidents(), nextIncident: try ledger.nextIncident())
     notes = layout.notes + control.notes
-    started = WallClock.now()
     flow = FlowMeter(since: started)
     log = LogSource(policy.log, state: configuration.places.state, at: started)
     history = TrafficHistory(
@@ -216,6 +219,7 @@ public actor Watchdog {
         "bin/qmail-smtpd is of no known kind, so badmailfrom is not edited; set blocking.dialect in the policy",
         at: now)
     }
+    if let damagedLedger { tellOfDamage(damagedLedger, at: now) }
     tell(responder.recover(at: now), at: now)
   }
 

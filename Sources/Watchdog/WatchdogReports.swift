@@ -63,6 +63,7 @@ extension Watchdog {
       activeBlocks: (try? ledger.standingBlocks().count) ?? 0,
       quarantined: (kept?[.marked] ?? 0) + (kept?[.gone] ?? 0),
       quarantinePending: progress.waiting)
+    report.damagedLedger = damagedLedger
     report.log = log.status(at: WallClock.now())
     return report
   }
@@ -141,6 +142,17 @@ extension Watchdog {
     guard !notes.contains(text) else { return }
     notes.append(text)
     tell(degraded(text, at: now))
+  }
+
+  func tellOfDamage(_ aside: String, at now: Timestamp) {
+    let text =
+      "the ledger was damaged and is set aside as \(aside); a new one is begun: messages in quarantine are taken up from their directory, "
+      + "blocks in badmailfrom are lifted, earlier incidents are forgotten"
+    notes.append(text)
+    tell(
+      Event(
+        .degraded, at: now, .alert, text,
+        [JournalField(.path, aside), JournalField(.reason, text)]))
   }
 
   func degraded(_ text: String, at now: Timestamp) -> Event {

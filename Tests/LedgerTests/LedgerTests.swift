@@ -35,7 +35,7 @@ import Testing
     }
     workshop.write(bytes, to: "ledger.sqlite")
     let error = #expect(throws: LedgerError.self) { try Ledger(workshop.database) }
-    #expect(error?.kind == .notOurs)
+    #expect(error?.kind == .notDatabase)
     #expect(error?.exitCode == 65)
     #expect(error?.description.contains(workshop.database) == true)
     #expect(workshop.bytes(of: "ledger.sqlite") == bytes)
@@ -66,6 +66,72 @@ import Testing
     #expect(error?.description.contains("version 99") == true)
     let again = #expect(throws: LedgerError.self) { try Ledger(workshop.database) }
     #expect(again?.kind == .newer)
+  }
+
+  @Test(
+    "a damaged ledger is set aside under a name with the date, and a new one begun",
+    arguments: ["pages overwritten", "no database any more", "cut off"])
+  func setAside(_ damage: String) throws {
+    let workshop = Workshop()
+    do {
+      let ledger = try Ledger(workshop.database)
+      for number in 1...200 { try ledger.record(.sample(number)) }
+    }
+    var bytes = workshop.bytes(of: "ledger.sqlite")
+    switch damage {
+    case "pages overwritten": for at in 4096..<(bytes.count - 4096) { bytes[at] = 0xA5 }
+    case "cut off": bytes.removeLast(bytes.count * 2 / 3)
+    default: for at in 0..<4096 { bytes[at] = 0 }
+    }
+    workshop.write(bytes, to: "ledger.sqlite")
+    let (ledger, aside) = try Ledger.openSound(workshop.database, at: .noon)
+    #expect(aside == "\(workshop.database).damaged-20261118T110640Z", "\(aside as String?)")
+    #expect(workshop.bytes(of: "ledger.sqlite.damaged-20261118T110640Z") == bytes)
+    #expect(try ledger.openIncidents().isEmpty)
+    try ledger.record(.sample(1))
+    let (again, none) = try Ledger.openSound(workshop.database, at: .noon)
+    #expect(none == nil)
+    #expect(try again.openIncidents().count == 1)
+  }
+
+  @Test("a sound ledger of a later version, or another program's, is refused and not set aside")
+  func notSetAside() throws {
+    let workshop = Workshop()
+    do {
+      let ledger = try Ledger(workshop.database)
+      try ledger.write { try $0.execute(sql: "PRAGMA user_version = 99") }
+    }
+    let newer = #expect(throws: LedgerError.self) {
+      try Ledger.openSound(workshop.database, at: .noon)
+    }
+    #expect(newer?.kind == .newer)
+    #expect(!workshop.names.contains { $0.contains("damaged") })
+  }
+
+  @Test("a ledger of version 1 opens in this version with everything that it held")
+  func upgrade() throws {
+    let workshop = Workshop()
+    let sample = String(#filePath.dropLast("LedgerTests.swift".count)) + "Samples/ledger-1.sql"
+    do {
+      let old = try DatabaseQueue(path: workshop.database)
+      let sql = String(decoding: workshop.bytes(at: sample), as: UTF8.self)
+      try old.writeWithoutTransaction { try $0.execute(sql: sql) }
+    }
+    for _ in 0..<2 {
+      let ledger = try Ledger(workshop.database)
+      let incident = try #require(try ledger.openIncidents().first)
+      #expect(incident.incident == 7 && incident.offenders == [.sender(Address("alice@mx.test"))])
+      #expect(incident.evidence.messages == 300 && incident.samples == [999_733])
+      let block = try #require(try ledger.standingBlocks().first)
+      #expect(block.entry == Address("alice@mx.test") && block.state == .active)
+      #expect(try ledger.grace(of: Address("carol@mx.test"), at: .noon) != nil)
+      let row = try #require(try ledger.quarantine(id: 999_733).first)
+      #expect(row.state == .gone && row.facts.inDoubt == 1 && row.facts.source.user == "alice")
+      #expect(try ledger.nextIncident() == 8)
+      #expect(try ledger.points(incident: 7).isEmpty)
+      let version = try ledger.read { try Int.fetchOne($0, sql: "PRAGMA user_version") }
+      #expect(version == Schema.version)
+    }
   }
 
   @Test("a link, a directory and a missing file have their own clear errors")

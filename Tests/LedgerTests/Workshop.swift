@@ -15,10 +15,22 @@ final class Workshop {
   }
 
   deinit {
-    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "other", "link"] {
-      unlink("\(path)/\(name)")
-    }
+    for name in names { unlink("\(path)/\(name)") }
     rmdir(path)
+  }
+
+  /// Everything in it.
+  var names: [String] {
+    guard let folder = opendir(path) else { return [] }
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
   }
 
   var database: String { "\(path)/ledger.sqlite" }
@@ -29,8 +41,10 @@ final class Workshop {
     #expect(Glibc.write(file, bytes, bytes.count) == bytes.count)
   }
 
-  func bytes(of name: String) -> [UInt8] {
-    let file = open("\(path)/\(name)", O_RDONLY)
+  func bytes(of name: String) -> [UInt8] { bytes(at: "\(path)/\(name)") }
+
+  func bytes(at path: String) -> [UInt8] {
+    let file = open(path, O_RDONLY)
     defer { close(file) }
     var bytes = [UInt8](repeating: 0, count: 1 << 20)
     let n = read(file, &bytes, bytes.count)

@@ -169,8 +169,9 @@ final class BootedSystem {
       unlink(log)
     }
     let program = try spawn(
-      ["/usr/bin/nsenter", "-t", "\(pid)", "-m", "-p", "-u", "-i", "-n", "-C", "timeout", "20"]
-        + arguments, output: output)
+      // The outer time limit is for a system that has just ended: entering it may hang.
+      ["/usr/bin/timeout", "--signal=KILL", "30", "/usr/bin/nsenter", "-t", "\(pid)"]
+        + ["-m", "-p", "-u", "-i", "-n", "-C", "timeout", "20"] + arguments, output: output)
     let status = wait(for: program)
     return (status, try text(of: log))
   }

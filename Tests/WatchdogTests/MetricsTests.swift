@@ -95,7 +95,7 @@ struct MetricsReader {
     let qmail = try SimulatedQmail.create(at: watched.qmail)
     let driver = TrafficDriver(
       qmail,
-      traffic: Traffic(.hijackedAccount, messages: 120, perSecond: 60, seed: 4),
+      traffic: Traffic(.hijackedAccount, messages: 400, perSecond: 60, seed: 4),
       clock: WallClock.now)
     let path = "\(watched.path)/qwarden.prom"
     var policy = Policy.brisk

@@ -75,6 +75,52 @@ import Testing
     #expect(!pending.values.contains(Address("alice@mx.test")))
   }
 
+  @Test("a damaged ledger: set aside, an alert, told in status, and the quarantine taken up again")
+  func damagedLedger() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    let qmail = try SimulatedQmail.create(at: watched.qmail, time: .virtual)
+    qmail.exchanger = SteadyExchanger { _ in .deferral }
+    let now = WallClock.now() - .seconds(10)
+    try qmail.start(at: now)
+    let id = try qmail.inject(
+      SimulatedInjection(
+        sender: Address("alice@mx.test"), recipients: [Address("damaged@remote.example")],
+        source: .network(client: "198.18.0.9", helo: "x", user: "alice"),
+        message: Array("Subject: spam\n\nhello\n".utf8)), at: now)
+    qmail.advance(to: now + .seconds(1), from: now)
+    let layout = try QueueLayout.read(qmail: watched.qmail)
+    let birth = try FileStatus.of(layout.path(.info, id)).modified
+    let identity = EntryIdentity(id: id, birth: birth)
+    try Folder.make(watched.state)
+    do {
+      let responder = Responder(
+        places: Responder.Places(qmail: watched.qmail, state: watched.state), layout: layout,
+        ledger: try watched.ledger(), policy: .brisk,
+        control: try ControlDirectory(qmail: watched.qmail).read(), dialect: .stock)
+      let order = RemovalOrder(by: "root", reason: "", keepsCopy: true)
+      let (fates, failure) = responder.remove(
+        [(identity, Address("alice@mx.test"))], by: order, at: WallClock.now())
+      #expect(failure == nil)
+      #expect(fates[identity] == .removed(inDoubt: 0))
+    }
+    for suffix in ["-wal", "-shm"] { unlink("\(watched.state)/ledger.sqlite\(suffix)") }
+    try Replacement.write(
+      Array("no ledger any more\n".utf8), to: "\(watched.state)/ledger.sqlite", mode: 0o600)
+
+    let status = try watched.watchdog(.brisk).runOnce()
+    let aside = try #require(status.damagedLedger)
+    #expect(try Descriptor.open(aside).readAll(limit: 100) == Array("no ledger any more\n".utf8))
+    #expect(status.line.contains(aside))
+    let alert = try #require(watched.witness.events(.degraded).first)
+    #expect(alert.priority == .alert && alert.message.contains(aside))
+    // What was set aside before is set aside still, and can be given back.
+    let rows = try watched.ledger().quarantine(id: id)
+    #expect(rows.map(\.state) == [.marked])
+    #expect(rows.first?.facts.sender == Address("alice@mx.test"))
+    #expect(rows.first?.facts.recipients == 1)
+  }
+
   @Test("mail that a command takes out is no delivery in the storm's evidence")
   func ordered() async throws {
     let watched = try WatchedQmail()

@@ -7,7 +7,7 @@ import Foundation
                  [--json FILE] [--plot FILE] [--check FILE]
       --qmail      where the incumbents are installed; as root, the queue made here stands in the place of theirs in a
                    mount namespace of our own, and theirs is not touched
-      --directory  where queues are made (default: TMPDIR or /tmp); 1,000,000 messages take 3,000,000 inodes and 8 GB
+      --directory  where queues are made (default: TMPDIR or /tmp); 1,000,000 messages take 3,000,000 inodes and 12 GB
       --warm       only with warm caches; else also cold, where root may drop them
       --check      compare with the thresholds in FILE; exit 1 when one is not met
 

@@ -5,7 +5,7 @@ import Synchronization
 
 /// One look at a whole queue, on two threads, with memory bounded however large it is (a list of one directory's numbers apart).
 ///
-/// Messages are read in the order of their numbers, which is about that of the disk: names come in the order of their hashes, which makes a cold disk seek.
+/// Messages are read in the order of their numbers, which is about that of the inodes; the directory gives names in the order of their hashes.
 public struct QueueScanner: Sendable {
   let layout: QueueLayout
 

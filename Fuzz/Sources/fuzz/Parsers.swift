@@ -1,0 +1,1 @@
+../../../Tests/HostileTests/Parsers.swift
