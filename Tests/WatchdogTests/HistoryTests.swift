@@ -218,18 +218,24 @@ import Testing
       let header = try #require(try series.header())
       #expect(header.localDomains.contains(Domain("mx.test")))
       var replay = Replay(policy: policy, header: header)
-      var began: [Storm] = []
+      // By incident, as it was told last: what began as a surge may have turned out to be a flood.
+      var told: [Int: Storm] = [:]
       var chosen = 0
       while let observation = try series.next({ _ in }) {
         for event in replay.observe(observation) {
-          if case .began(let storm) = event.what, storm.kind != .stall { began.append(storm) }
+          switch event.what {
+          case .began(let storm), .changed(let storm): told[storm.incident] = storm
+          case .ended, .action: break
+          }
           if case .action(let action) = event.what, action.action.name == "quarantine" {
             chosen += 1
           }
         }
       }
-      #expect(began.map(\.kind) == [.relaySender])
-      #expect(began.first?.offenders == seen[0].offenders)
+      // On a machine too busy for the simulated qmail there may be a stall too.
+      let floods = told.values.filter { $0.kind != .stall }
+      #expect(floods.map(\.kind) == [.relaySender])
+      #expect(floods.first?.offenders == seen[0].offenders)
       #expect(chosen > 0)
     }
   }
