@@ -151,9 +151,8 @@ struct BootTests {
       try #require(pid != "0")
       #expect(try system.inside("kill", "-\(signal)", pid).status == 0)
       let isBack = try await wait(60) {
-        Int(try system.property("NRestarts")) ?? 0 > restarts
-          && (try system.property("SubState")) == "running"
-          && (try system.property("MainPID")) != pid
+        try (Int(system.property("NRestarts")) ?? 0) > restarts
+          && system.property("SubState") == "running" && system.property("MainPID") != pid
       }
       #expect(isBack, "after SIG\(signal)")
       #expect(try system.property("StatusText").hasPrefix("enforce: "))
