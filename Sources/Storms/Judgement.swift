@@ -91,10 +91,14 @@ extension StormDetector {
       return tellVolume(offenders, matching, group)
     }
     var burst = burst(of: offenders, matching)
-    // What the owner of a stolen account sends meanwhile, from where he always does, is not of it.
+    // What the owner of a stolen account sends meanwhile, from where he always does, is not of it. Recipients count: his few letters
+    // may be more than the first messages of the thief, to twenty each.
     let strange = burst.filter { mail[$0].facts.isStrange }
     let unseen = burst.filter { !mail[$0].isSeen }
-    let sparesUsual = strange.count >= 8 && strange.count * 2 > burst.count - unseen.count
+    func reached(_ serials: [Int]) -> Int {
+      serials.reduce(0) { $0 + max(1, mail[$1].facts.remoteCount) }
+    }
+    let sparesUsual = reached(strange) * 2 > reached(burst.filter { mail[$0].isSeen })
     if sparesUsual {
       offenders = explain(key, strange)
       burst = self.burst(of: offenders, (strange + unseen).sorted())
