@@ -43,14 +43,7 @@ public struct ReplayEvent: Sendable, Hashable {
     line.add("event", event)
     line.add("incident", storm.incident)
     line.add("kind", storm.kind.rawValue)
-    line.add(
-      "offenders",
-      storm.offenders.map { offender in
-        var item = JSONLine()
-        item.add("type", offender.type)
-        item.add("value", offender.value)
-        return item
-      })
+    line.add("offenders", storm.offenders.map(\.json))
     line.add("victims", storm.victims)
     line.add("reason", storm.reason)
   }

@@ -29,4 +29,12 @@ public enum Offender: Hashable, Sendable {
     case .senderDomain(let domain): domain.text
     }
   }
+
+  /// `{"type":…,"value":…}`, as every command writes it.
+  public var json: JSONLine {
+    var line = JSONLine()
+    line.add("type", type)
+    line.add("value", value)
+    return line
+  }
 }

@@ -78,14 +78,7 @@ struct ComparisonReport {
       guard let storm = (pair.first ?? pair.second)?.storm else { continue }
       difference("storm") { line in
         line.add("kind", storm.kind.rawValue)
-        line.add(
-          "offenders",
-          storm.offenders.map { offender in
-            var item = JSONLine()
-            item.add("type", offender.type)
-            item.add("value", offender.value)
-            return item
-          })
+        line.add("offenders", storm.offenders.map(\.json))
         for (key, sight) in [("first", pair.first), ("second", pair.second)] {
           if let sight { line.add(key, sight.told.seconds) } else { line.addNull(key) }
         }

@@ -172,14 +172,7 @@ extension Storm {
     line.add("began", began.seconds)
     line.add("last_seen", lastSeen.seconds)
     if let ended { line.add("ended", ended.seconds) } else { line.addNull("ended") }
-    line.add(
-      "offenders",
-      offenders.map { offender in
-        var item = JSONLine()
-        item.add("type", offender.type)
-        item.add("value", offender.value)
-        return item
-      })
+    line.add("offenders", offenders.map(\.json))
     line.add("victims", victims)
     line.add("messages", evidence.messages)
     line.add("recipients", evidence.recipients)
