@@ -79,7 +79,8 @@ struct QueueTree: Sendable {
 
   /// A file of its directory's owner, so that a queue given to qmail's users stays theirs when root plays qmail.
   func create(
-    _ path: String, _ access: Descriptor.Access = [.write, .create, .exclusive], mode: mode_t = 0o600
+    _ path: String, _ access: Descriptor.Access = [.write, .create, .exclusive],
+    mode: mode_t = 0o600
   ) throws(FileError) -> Descriptor {
     let file = try Descriptor.open(path, access, mode: mode)
     try Folder.hand(file)
