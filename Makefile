@@ -23,6 +23,7 @@ MANUAL = .build/manual
 PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
 COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
 SHARE = $(DESTDIR)$(PREFIX)/share
+UNITS = qwarden.service qwarden-badmailfrom.socket qwarden-badmailfrom@.service
 DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
 SOURCES = Sources Tests Package.swift Fuzz/Package.swift Fuzz/Sources/fuzz Benchmarks/Sources Benchmarks/Package.swift
 SIZES = 1000,10000,100000
@@ -82,9 +83,10 @@ $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish: $(
 install: $(BINARY) $(PAGES) $(COMPLETIONS)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/qwarden
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/bin/qwarden|$(PREFIX)/bin/qwarden|g' systemd/qwarden.service \
-	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service
-	chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service
+	for unit in $(UNITS); do \
+	  sed 's|/usr/bin/qwarden|$(PREFIX)/bin/qwarden|g' systemd/$$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit && \
+	  chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
+	done
 	install -D -m 0644 systemd/qwarden.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf
 	install -D -m 0644 systemd/qwarden.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf
 	install -D -m 0644 systemd/qwarden.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog
@@ -103,9 +105,9 @@ install: $(BINARY) $(PAGES) $(COMPLETIONS)
 
 # The policy, the state directory and the account stay.
 uninstall:
-	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || systemctl disable --now qwarden || true
+	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || systemctl disable --now qwarden qwarden-badmailfrom.socket || true
+	cd $(DESTDIR)$(PREFIX)/lib/systemd/system && rm -f $(UNITS)
 	rm -f $(DESTDIR)$(PREFIX)/bin/qwarden \
-	  $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service \
 	  $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf \
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog

@@ -42,7 +42,7 @@ let package = Package(
     room("QmailControl", ["Mail", "Files"]),
     room("Storms", ["Mail"]),
     room("Policy", ["Mail", "Files", "Storms", "Yams"]),
-    room("Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
+    room("Ledger", ["Mail", "Files", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "Response",
       ["Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger"]),

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import GRDB
 import Glibc
@@ -50,14 +51,15 @@ public final class Ledger: Sendable {
     self.path = path
     self.health = health
     // SQLite would create the file by the umask; its -wal and -shm files take the mode from it.
-    let file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (creating ? O_CREAT : 0), 0o600)
-    guard file >= 0 else { throw Self.error(path, opening: errno) }
-    var status = stat()
-    fstat(file, &status)
-    close(file)
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw LedgerError(.notOurs, path, "this is not a regular file")
+    let isRegular: Bool
+    do throws(FileError) {
+      let file = try Descriptor.open(path, creating ? [.readWrite, .create] : .readWrite)
+      isRegular = try file.status().isRegular
+      if isRegular, creating { try Folder.hand(file) }
+    } catch {
+      throw Self.error(path, opening: error.code)
     }
+    guard isRegular else { throw LedgerError(.notOurs, path, "this is not a regular file") }
     do {
       var configuration = Configuration()
       configuration.label = "ledger"

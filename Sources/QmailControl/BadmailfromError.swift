@@ -4,7 +4,7 @@ import Mail
 
 /// Why badmailfrom was not touched.
 public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertible {
-  public enum Kind: Hashable, Sendable {
+  public enum Kind: String, Hashable, Sendable {
     /// The dialect of qmail-smtpd is not known.
     case unknownDialect
     /// A symbolic link, directory, hard-linked, compiled, hidden from qmail-smtpd, too long, with NUL bytes: not ours to replace.

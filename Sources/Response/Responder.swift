@@ -19,6 +19,8 @@ public final class Responder {
     public var qmail: String
     /// The state directory, usually `/var/lib/qwarden`.
     public var state: String
+    /// The socket of the one who writes badmailfrom where we may not.
+    public var scribe = BadmailfromScribe.usualSocket
 
     public init(qmail: String, state: String) {
       self.qmail = qmail
@@ -231,18 +233,11 @@ public final class Responder {
     _ = consume lock
   }
 
-  /// The quarantine's directory. Made by root it is given to the state directory's owner, or the daemon could not use it.
+  /// The quarantine's directory, made when it is missing.
   func quarantine() throws(Trouble) -> QuarantineStore {
     if let store { return store }
     let opened = try attempt {
-      if (try? FileStatus.of(places.quarantine)) == nil {
-        try Folder.make(places.quarantine)
-        let owner = try FileStatus.of(places.state, following: true)
-        let directory = try Descriptor.open(places.quarantine, .directory)
-        if try directory.status().uid != owner.uid {
-          try directory.setOwner(uid: owner.uid, gid: owner.gid)
-        }
-      }
+      try Folder.make(places.quarantine, handed: true)
       return try QuarantineStore(path: places.quarantine, creating: false)
     }
     store = opened

@@ -12,7 +12,7 @@ struct Qwarden: ParsableCommand {
     abstract:
       "A watchdog for qmail: sees a bounce storm begin, stops it, and can put every message back.",
     version: version,
-    subcommands: [SimulatedQmailQueue.self, Manual.self],
+    subcommands: [SimulatedQmailQueue.self, Manual.self, WriteBadmailfrom.self],
     groupedSubcommands: [
       CommandGroup(
         name: "Watching", subcommands: [Run.self, Status.self, Top.self, Incidents.self]),
