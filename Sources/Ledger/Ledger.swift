@@ -21,15 +21,10 @@ public final class Ledger: Sendable {
   private struct Opened {
     /// nil: a damaged one is closed, and none could be opened in its place yet.
     var queue: DatabaseQueue?
-    var file: FileKey?
+    var file: FileStatus?
     /// Connections to files that were moved away under us. They are not closed: SQLite would remove the write-ahead log that
     /// stands beside another database by now.
     var displaced: [DatabaseQueue] = []
-  }
-
-  private struct FileKey: Equatable {
-    var device: dev_t
-    var inode: ino_t
   }
 
   final class Health: Sendable {
@@ -51,15 +46,15 @@ public final class Ledger: Sendable {
     self.path = path
     self.health = health
     // SQLite would create the file by the umask; its -wal and -shm files take the mode from it.
-    let isRegular: Bool
+    let status: FileStatus
     do throws(FileError) {
       let file = try Descriptor.open(path, creating ? [.readWrite, .create] : .readWrite)
-      isRegular = try file.status().isRegular
-      if isRegular, creating { try Folder.hand(file) }
+      status = try file.status()
+      if status.isRegular, creating { try Folder.hand(file) }
     } catch {
       throw Self.error(path, opening: error.code)
     }
-    guard isRegular else { throw LedgerError(.notOurs, path, "this is not a regular file") }
+    guard status.isRegular else { throw LedgerError(.notOurs, path, "this is not a regular file") }
     do {
       var configuration = Configuration()
       configuration.label = "ledger"
@@ -73,8 +68,7 @@ public final class Ledger: Sendable {
       }
       configuration.foreignKeysEnabled = true
       let queue = try DatabaseQueue(path: path, configuration: configuration)
-      opened = Mutex(
-        Opened(queue: queue, file: FileKey(device: status.st_dev, inode: status.st_ino)))
+      opened = Mutex(Opened(queue: queue, file: status))
       try queue.inTransaction(.immediate) { database in
         try Self.adopt(database, path)
         return .commit
@@ -133,11 +127,12 @@ public final class Ledger: Sendable {
     try write { try $0.execute(sql: "PRAGMA user_version = \(Schema.version)") }
   }
 
-  /// The file that is open is still the one that stands at ``path``.
+  /// The file that is open is still the one that stands at ``path``, as far as that can be seen.
   public var isInPlace: Bool {
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return false }
-    return opened.withLock { $0.file } == FileKey(device: status.st_dev, inode: status.st_ino)
+    guard let file = opened.withLock({ $0.file }) else { return false }
+    do throws(FileError) { return try FileStatus.of(path).isSameFile(as: file) } catch {
+      return !error.isMissing
+    }
   }
 
   /// Opens what stands at ``path`` in place of the file that is open: it was found damaged, or is not there any more. Damaged, it is set

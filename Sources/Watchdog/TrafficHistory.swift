@@ -7,10 +7,10 @@ import Storms
 /// Keeps what the detector was told, so that `qwarden replay --history` can ask what another policy would have done: a gzipped trace an
 /// hour, the oldest removed first when there is too much.
 ///
-/// Never throws into the loop: on a disk that is full or cannot be written nothing is kept, and it is tried again every minute. A kill loses what was not yet flushed: ``flushPause`` at most.
+/// Never throws into the loop: on a disk that is full or cannot be written nothing is kept, and it is tried again every ten seconds. A kill loses what was not yet flushed: ``flushPause`` at most.
 struct TrafficHistory {
   static let flushPause = 2.0
-  private static let retryPause = 60.0
+  private static let retryPause = 10.0
   /// A segment this small a part of the whole is ended early, so that the bound holds well.
   private static let parts: Int64 = 16
 
