@@ -53,6 +53,8 @@ extension QueueWatcher {
       } else {
         // One part that cannot be read must not hide the others.
         do throws(QueueError) { listed += try passInfo(step - 1, queue) } catch {
+          // Where it is missing this is no queue any more.
+          guard error.kind == .unreadable else { throw error }
           pass?.failures += 1
           unlisted = error
           if let failures = pass?.failures, failures >= split {
