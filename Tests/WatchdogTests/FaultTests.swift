@@ -67,6 +67,8 @@ struct FaultTests {
     "a fault is told once, nothing is lost and the loop goes on; it is over by itself, and a flood after it is dealt with",
     arguments: faults)
   func injected(_ fault: Fault) async throws {
+    await Turnstile.shared.enter()
+    defer { Task { await Turnstile.shared.leave() } }
     let machine = try FaultyMachine(setsAside: !fault.isBlockedOnly)
     let watched = machine.watched
     let lines = fault.lines.map {
@@ -127,5 +129,26 @@ struct FaultTests {
     let ended = try await daemon.stop()
     #expect(ended == 0, what())
     try await machine.end()
+  }
+}
+
+/// Lets so many daemons run at a time: each has a simulated qmail in this process.
+actor Turnstile {
+  static let shared = Turnstile(5)
+  private var free: Int
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  init(_ free: Int) { self.free = free }
+
+  func enter() async {
+    if free > 0 {
+      free -= 1
+    } else {
+      await withCheckedContinuation { waiting.append($0) }
+    }
+  }
+
+  func leave() {
+    if waiting.isEmpty { free += 1 } else { waiting.removeFirst().resume() }
   }
 }
