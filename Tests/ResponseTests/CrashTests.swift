@@ -50,7 +50,7 @@ struct CrashTests {
 }
 
 /// One run of a sequence on a simulated qmail of its own.
-private final class Crash {
+final class Crash {
   let sequence: CrashTests.Sequence
   let shim: CrashShim
   let bench: Workbench
@@ -108,7 +108,7 @@ private final class Crash {
 
   /// - Returns: how many calls were counted.
   @discardableResult
-  func begin(at call: Int?) throws -> Int {
+  func begin(at call: Int?, disk: Disk? = nil) throws -> Int {
     let chosen = ["--sender", "alice@mx.test", "--yes"]
     let words: [String] =
       switch sequence {
@@ -119,7 +119,7 @@ private final class Crash {
       case .unblock: ["unblock", "spam@bad.test"]
       case .expireBlock, .expireQuarantine: ["run", "--once"]
       }
-    let result = try shim.run(words + places, at: call, in: bench.path)
+    let result = try shim.run(words + places, at: call, in: bench.path, disk: disk)
     if let call {
       #expect(result.wasKilled, "\(sequence): not killed at call \(call): \(result.output)")
     } else {
@@ -129,10 +129,11 @@ private final class Crash {
   }
 
   /// The daemon, once: it finishes what was left.
-  func restart() throws {
+  func restart(disk: Disk? = nil) throws {
     // The program of qmail's that a release started may outlive its master for a moment.
     for _ in 0..<2 {
-      let result = try shim.run(["run", "--once"] + places, at: nil, in: bench.path)
+      let result = try shim.run(
+        ["run", "--once"] + places, at: nil, in: bench.path, disk: disk)
       #expect(result.status == 0, "\(sequence): the next start failed: \(result.output)")
       usleep(20_000)
     }
@@ -229,23 +230,27 @@ final class CrashShim: Sendable {
     else { return nil }
     program = here.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/qwarden"
     guard access(program, X_OK) == 0 else { return nil }
+    guard let library = Self.compile(Self.source) else { return nil }
+    self.library = library
+  }
+
+  /// - Returns: the shared library's path; nil where there is no compiler.
+  static func compile(_ source: String) -> String? {
     var template = Array("/tmp/qwarden-shim-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { return nil }
     let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    library = "\(folder)/shim.so"
     guard
-      (try? Self.source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8))
-        != nil
+      (try? source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8)) != nil
     else { return nil }
     let compiler = Process()
     compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     compiler.arguments = [
-      "cc", "-shared", "-fPIC", "-O1", "-o", library, "\(folder)/shim.c", "-ldl",
+      "cc", "-shared", "-fPIC", "-O1", "-o", "\(folder)/shim.so", "\(folder)/shim.c", "-ldl",
     ]
     compiler.standardError = FileHandle.nullDevice
     guard (try? compiler.run()) != nil else { return nil }
     compiler.waitUntilExit()
-    guard compiler.terminationStatus == 0 else { return nil }
+    return compiler.terminationStatus == 0 ? "\(folder)/shim.so" : nil
   }
 
   struct Result {
@@ -255,12 +260,14 @@ final class CrashShim: Sendable {
     var output: String
   }
 
-  func run(_ words: [String], at call: Int?, in folder: String) throws -> Result {
+  func run(_ words: [String], at call: Int?, in folder: String, disk: Disk? = nil) throws -> Result
+  {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = words
     var environment = ProcessInfo.processInfo.environment
-    environment["LD_PRELOAD"] = library
+    environment["LD_PRELOAD"] = [library, disk?.preload].compactMap(\.self).joined(separator: " ")
+    environment.merge(disk?.environment ?? [:]) { $1 }
     environment["CRASH_COUNT"] = "\(folder)/calls"
     environment["CRASH_AT"] = call.map(String.init)
     environment["NOTIFY_SOCKET"] = nil
