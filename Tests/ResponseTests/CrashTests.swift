@@ -1,5 +1,6 @@
 import Files
 import Foundation
+import GRDB
 import Glibc
 import Ledger
 import Mail
@@ -19,7 +20,7 @@ import Testing
   .serialized, .enabled(if: CrashShim.shared != nil, "needs a C compiler and the built program"))
 struct CrashTests {
   enum Sequence: String, CaseIterable {
-    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine
+    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine, migrateLedger
   }
 
   @Test(
@@ -99,6 +100,12 @@ final class Crash {
       _ = try bench.responder().block(
         Address("spam@bad.test"), lasting: .seconds(3600), reason: "r", by: "root", at: past)
       #expect(try bench.text(bench.badmailfrom).contains("\nspam@bad.test\n"))
+    case .migrateLedger:
+      let sample = "LedgerTests/Samples/ledger-1.sql"
+      let tests = String(#filePath.dropLast("ResponseTests/CrashTests.swift".utf8.count))
+      let sql = try String(contentsOfFile: tests + sample, encoding: .utf8)
+      try DatabaseQueue(path: "\(bench.state)/ledger.sqlite")
+        .writeWithoutTransaction { try $0.execute(sql: sql) }
     }
   }
 
@@ -118,6 +125,7 @@ final class Crash {
       case .block: ["block", "spam@bad.test"]
       case .unblock: ["unblock", "spam@bad.test"]
       case .expireBlock, .expireQuarantine: ["run", "--once"]
+      case .migrateLedger: ["incidents"]
       }
     let result = try shim.run(words + places, at: call, in: bench.path, disk: disk)
     if let call {
@@ -133,7 +141,7 @@ final class Crash {
     // The program of qmail's that a release started may outlive its master for a moment.
     for _ in 0..<2 {
       let result = try shim.run(
-        ["run", "--once"] + places, at: nil, in: bench.path, disk: disk)
+        (sequence == .migrateLedger ? ["incidents"] : ["run", "--once"]) + places, at: nil, in: bench.path, disk: disk)
       #expect(result.status == 0, "\(sequence): the next start failed: \(result.output)")
       usleep(20_000)
     }
@@ -164,6 +172,12 @@ final class Crash {
     let what: Comment = "\(sequence), \(place)"
     try checkBadmailfrom(place)
     let ledger = try Ledger("\(bench.state)/ledger.sqlite")
+    if sequence == .migrateLedger {
+      #expect(try ledger.openIncidents().count == 1, what)
+      #expect(try ledger.standingBlocks().map(\.entry) == [Address("alice@mx.test")], what)
+      #expect(try ledger.points(incident: 7) == [], what)
+      return
+    }
     let standing = try ledger.standingBlocks()
     let own = try bench.text(bench.badmailfrom).contains("spam@bad.test")
     #expect(own == standing.contains { $0.entry == Address("spam@bad.test") }, what)
