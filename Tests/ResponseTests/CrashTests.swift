@@ -141,7 +141,8 @@ final class Crash {
     // The program of qmail's that a release started may outlive its master for a moment.
     for _ in 0..<2 {
       let result = try shim.run(
-        (sequence == .migrateLedger ? ["incidents"] : ["run", "--once"]) + places, at: nil, in: bench.path, disk: disk)
+        (sequence == .migrateLedger ? ["incidents"] : ["run", "--once"]) + places, at: nil,
+        in: bench.path, disk: disk)
       #expect(result.status == 0, "\(sequence): the next start failed: \(result.output)")
       usleep(20_000)
     }
