@@ -185,7 +185,8 @@ struct BootTests {
     let fields = try system.inside(
       "journalctl", "--no-pager", "-o", "export", "QWARDEN_EVENT=started")
     let entries = JournalEntry.parse(export: Array(fields.output.utf8))
-    #expect(entries.count == 3)
+    // Once, and after each restart; a machine that stands still may have caused more of these.
+    #expect(entries.count == 1 + (Int(try system.property("NRestarts")) ?? 0))
     for entry in entries {
       #expect(entry.text("_SYSTEMD_UNIT") == "qwarden.service")
       #expect(entry.text("QWARDEN_MODE") == "enforce")
