@@ -103,8 +103,9 @@ final class Disk {
   }
 
   private func nodes(_ folder: String) throws -> [Node] {
-    try Descriptor.open(folder, .directory).names().sorted().map { name in
-      let status = try FileStatus.of("\(folder)/\(name)")
+    try Descriptor.open(folder, .directory).names().sorted().compactMap { name in
+      // A qmail-queue that was started may still be at its end.
+      guard let status = try? FileStatus.of("\(folder)/\(name)") else { return nil }
       return Node(
         path: "\(folder)/\(name)", isFolder: status.isDirectory, inode: status.inode)
     }
