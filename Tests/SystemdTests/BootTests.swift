@@ -93,7 +93,7 @@ struct BootTests {
     try write(badmailfrom, to: "\(qmail)/control/badmailfrom")
     return TrafficDriver(
       simulated,
-      traffic: Traffic(.hijackedAccount, messages: 240, perSecond: 30, start: .seconds(2), seed: 8),
+      traffic: Traffic(.hijackedAccount, messages: 600, perSecond: 30, start: .seconds(2), seed: 8),
       clock: WallClock.now)
   }
 
