@@ -14,23 +14,27 @@ public final class Shim: Sendable {
     else { return nil }
     program = here.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/qwarden"
     guard access(program, X_OK) == 0 else { return nil }
+    guard let library = Self.compile(Self.source) else { return nil }
+    self.library = library
+  }
+
+  /// - Returns: the shared library's path; nil where there is no compiler.
+  public static func compile(_ source: String) -> String? {
     var template = Array("/tmp/qwarden-shim-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { return nil }
     let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    library = "\(folder)/shim.so"
     guard
-      (try? Self.source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8))
-        != nil
+      (try? source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8)) != nil
     else { return nil }
     let compiler = Process()
     compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     compiler.arguments = [
-      "cc", "-shared", "-fPIC", "-O1", "-o", library, "\(folder)/shim.c", "-ldl",
+      "cc", "-shared", "-fPIC", "-O1", "-o", "\(folder)/shim.so", "\(folder)/shim.c", "-ldl",
     ]
     compiler.standardError = FileHandle.nullDevice
     guard (try? compiler.run()) != nil else { return nil }
     compiler.waitUntilExit()
-    guard compiler.terminationStatus == 0 else { return nil }
+    return compiler.terminationStatus == 0 ? "\(folder)/shim.so" : nil
   }
 
   public struct Result {
@@ -41,12 +45,17 @@ public final class Shim: Sendable {
   }
 
   /// Runs the program to its end, or until it is killed before that call.
-  public func run(_ words: [String], at call: Int?, in folder: String) throws -> Result {
+  /// - Parameter others: further libraries between the program and libc, and what they read of the environment.
+  public func run(
+    _ words: [String], at call: Int?, in folder: String,
+    others: (libraries: [String], environment: [String: String]) = ([], [:])
+  ) throws -> Result {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = words
     var environment = ProcessInfo.processInfo.environment
-    environment["LD_PRELOAD"] = library
+    environment["LD_PRELOAD"] = ([library] + others.libraries).joined(separator: " ")
+    environment.merge(others.environment) { $1 }
     environment["CRASH_COUNT"] = "\(folder)/calls"
     environment["CRASH_AT"] = call.map(String.init)
     environment["NOTIFY_SOCKET"] = nil

@@ -1,5 +1,6 @@
 import Files
 import Foundation
+import GRDB
 import Glibc
 import Ledger
 import Mail
@@ -20,7 +21,7 @@ import Testing
   .serialized, .enabled(if: Shim.shared != nil, "needs a C compiler and the built program"))
 struct CrashTests {
   enum Sequence: String, CaseIterable {
-    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine
+    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine, migrateLedger
   }
 
   @Test(
@@ -51,7 +52,7 @@ struct CrashTests {
 }
 
 /// One run of a sequence on a simulated qmail of its own.
-private final class Crash {
+final class Crash {
   let sequence: CrashTests.Sequence
   let shim: Shim
   let bench: Workbench
@@ -100,6 +101,12 @@ private final class Crash {
       _ = try bench.responder().block(
         Address("spam@bad.test"), lasting: .seconds(3600), reason: "r", by: "root", at: past)
       #expect(try bench.text(bench.badmailfrom).contains("\nspam@bad.test\n"))
+    case .migrateLedger:
+      let sample = "LedgerTests/Samples/ledger-1.sql"
+      let tests = String(#filePath.dropLast("ResponseTests/CrashTests.swift".utf8.count))
+      let sql = try String(contentsOfFile: tests + sample, encoding: .utf8)
+      try DatabaseQueue(path: "\(bench.state)/ledger.sqlite")
+        .writeWithoutTransaction { try $0.execute(sql: sql) }
     }
   }
 
@@ -109,7 +116,7 @@ private final class Crash {
 
   /// - Returns: how many calls were counted.
   @discardableResult
-  func begin(at call: Int?) throws -> Int {
+  func begin(at call: Int?, disk: Disk? = nil) throws -> Int {
     let chosen = ["--sender", "alice@mx.test", "--yes"]
     let words: [String] =
       switch sequence {
@@ -119,8 +126,9 @@ private final class Crash {
       case .block: ["block", "spam@bad.test"]
       case .unblock: ["unblock", "spam@bad.test"]
       case .expireBlock, .expireQuarantine: ["run", "--once"]
+      case .migrateLedger: ["incidents"]
       }
-    let result = try shim.run(words + places, at: call, in: bench.path)
+    let result = try shim.run(words + places, at: call, in: bench.path, disk: disk)
     if let call {
       #expect(result.wasKilled, "\(sequence): not killed at call \(call): \(result.output)")
     } else {
@@ -130,10 +138,12 @@ private final class Crash {
   }
 
   /// The daemon, once: it finishes what was left.
-  func restart() throws {
+  func restart(disk: Disk? = nil) throws {
     // The program of qmail's that a release started may outlive its master for a moment.
     for _ in 0..<2 {
-      let result = try shim.run(["run", "--once"] + places, at: nil, in: bench.path)
+      let result = try shim.run(
+        (sequence == .migrateLedger ? ["incidents"] : ["run", "--once"]) + places, at: nil,
+        in: bench.path, disk: disk)
       #expect(result.status == 0, "\(sequence): the next start failed: \(result.output)")
       usleep(20_000)
     }
@@ -164,6 +174,12 @@ private final class Crash {
     let what: Comment = "\(sequence), \(place)"
     try checkBadmailfrom(place)
     let ledger = try Ledger("\(bench.state)/ledger.sqlite")
+    if sequence == .migrateLedger {
+      #expect(try ledger.openIncidents().count == 1, what)
+      #expect(try ledger.standingBlocks().map(\.entry) == [Address("alice@mx.test")], what)
+      #expect(try ledger.points(incident: 7) == [], what)
+      return
+    }
     let standing = try ledger.standingBlocks()
     let own = try bench.text(bench.badmailfrom).contains("spam@bad.test")
     #expect(own == standing.contains { $0.entry == Address("spam@bad.test") }, what)
@@ -216,5 +232,13 @@ private final class Crash {
       found.append(String(decoding: try bench.bytes("\(layout.queue)/todo/\(id)"), as: UTF8.self))
     }
     return found
+  }
+}
+
+extension Shim {
+  func run(_ words: [String], at call: Int?, in folder: String, disk: Disk?) throws -> Result {
+    try run(
+      words, at: call, in: folder,
+      others: ([disk?.preload].compactMap(\.self), disk?.environment ?? [:]))
   }
 }
