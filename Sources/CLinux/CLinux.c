@@ -14,6 +14,8 @@ int clinux_syncfs(int fd) { return syncfs(fd); }
 
 int clinux_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
+void clinux_few_arenas(void) { mallopt(M_ARENA_MAX, 2); }
+
 void clinux_trim(void) { malloc_trim(0); }
 
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {

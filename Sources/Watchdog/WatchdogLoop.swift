@@ -76,7 +76,11 @@ extension Watchdog {
     let begun = WallClock.monotonic()
     let now = WallClock.now()
     if let shift = clock.shift() { clockWasSet(by: shift, at: now) }
-    if fullPass { nextFullPass = seconds() + policy.polling.fullPass.inSeconds }
+    if fullPass {
+      nextFullPass = seconds() + policy.polling.fullPass.inSeconds
+      // What a busy minute has freed, or it would look like growth for ever.
+      FreedMemory.giveBack()
+    }
     if fullPass, log.retry(at: now) { awaitLog() }
     do {
       var events = catchUp()

@@ -22,6 +22,7 @@ struct Run: ParsableCommand {
   var json = false
 
   func run() throws {
+    FreedMemory.keepInFewPlaces()
     var sinks: [any EventSink] = [JournalSink()]
     if json {
       sinks.append(TerminalSink(.json))

@@ -21,6 +21,9 @@ enum { CLINUX_DIRENT_RECLEN = 16, CLINUX_DIRENT_TYPE = 18, CLINUX_DIRENT_NAME = 
 /// eventfd(2) at 0, not blocking, closed at exec; -1 with errno.
 int clinux_eventfd(void);
 
+/// mallopt(3): malloc divides its memory in two parts at most, however many threads there are.
+void clinux_few_arenas(void);
+
 /// malloc_trim(3): gives freed memory back to the kernel.
 void clinux_trim(void);
 
