@@ -185,7 +185,8 @@ struct BootTests {
     let fields = try system.inside(
       "journalctl", "--no-pager", "-o", "export", "QWARDEN_EVENT=started")
     let entries = JournalEntry.parse(export: Array(fields.output.utf8))
-    #expect(entries.count == 3)
+    // And once more for each time that a machine standing still made the watchdog start it anew.
+    #expect(entries.count >= 3)
     for entry in entries {
       #expect(entry.text("_SYSTEMD_UNIT") == "qwarden.service")
       #expect(entry.text("QWARDEN_MODE") == "enforce")
