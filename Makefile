@@ -3,6 +3,7 @@
 #   make test      every test
 #   make evaluate  what detection is worth: every scenario of the corpus, a table and totals (TRACES=dir: recorded ones)
 #   make fuzz      a million mutated inputs to each parser, or SECONDS=60 each
+#   make crash     the program killed, and the power lost, at every call that changes something
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
@@ -117,10 +118,10 @@ uninstall:
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || \
 	  { journalctl --update-catalog; systemctl daemon-reload; }
 
-# The program killed before every call that changes something; the suite takes a sample of it.
+# The program killed, and the power lost, before every call that changes something; the suite takes a sample of it.
 .PHONY: crash
 crash: packages
-	QWARDEN_CRASH_SWEEP=1 $(SWIFT) test --filter CrashTests
+	QWARDEN_CRASH_SWEEP=1 $(SWIFT) test --filter "CrashTests|PowerTests"
 
 format:
 	$(SWIFT) format -i --recursive $(SOURCES)

@@ -79,7 +79,7 @@ let package = Package(
       of: "Response",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
-        "QmailSimulator",
+        "QmailSimulator", .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     tests(of: "Replay", ["Mail", "Files", "Storms", "Policy", "Response"]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),

@@ -37,7 +37,10 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
       error.isPermission ? .permission : .unwritable, error.path,
       "cannot \(error.operation): \(reason)",
       remedy: error.isPermission
-        ? "run as root, or let qwarden write the control directory" : error.remedy)
+        ? "run as root, or let qwarden write the control directory"
+        : error.code == EROFS
+          ? "the daemon asks qwarden-badmailfrom.socket, which is not there; start it"
+          : error.remedy)
   }
 
   /// sysexits: 65 bad data, 73 cannot write, 75 try again, 77 no permission.

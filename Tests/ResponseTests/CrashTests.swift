@@ -1,5 +1,6 @@
 import Files
 import Foundation
+import GRDB
 import Glibc
 import Ledger
 import Mail
@@ -19,7 +20,7 @@ import Testing
   .serialized, .enabled(if: CrashShim.shared != nil, "needs a C compiler and the built program"))
 struct CrashTests {
   enum Sequence: String, CaseIterable {
-    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine
+    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine, migrateLedger
   }
 
   @Test(
@@ -50,7 +51,7 @@ struct CrashTests {
 }
 
 /// One run of a sequence on a simulated qmail of its own.
-private final class Crash {
+final class Crash {
   let sequence: CrashTests.Sequence
   let shim: CrashShim
   let bench: Workbench
@@ -99,6 +100,12 @@ private final class Crash {
       _ = try bench.responder().block(
         Address("spam@bad.test"), lasting: .seconds(3600), reason: "r", by: "root", at: past)
       #expect(try bench.text(bench.badmailfrom).contains("\nspam@bad.test\n"))
+    case .migrateLedger:
+      let sample = "LedgerTests/Samples/ledger-1.sql"
+      let tests = String(#filePath.dropLast("ResponseTests/CrashTests.swift".utf8.count))
+      let sql = try String(contentsOfFile: tests + sample, encoding: .utf8)
+      try DatabaseQueue(path: "\(bench.state)/ledger.sqlite")
+        .writeWithoutTransaction { try $0.execute(sql: sql) }
     }
   }
 
@@ -108,7 +115,7 @@ private final class Crash {
 
   /// - Returns: how many calls were counted.
   @discardableResult
-  func begin(at call: Int?) throws -> Int {
+  func begin(at call: Int?, disk: Disk? = nil) throws -> Int {
     let chosen = ["--sender", "alice@mx.test", "--yes"]
     let words: [String] =
       switch sequence {
@@ -118,8 +125,9 @@ private final class Crash {
       case .block: ["block", "spam@bad.test"]
       case .unblock: ["unblock", "spam@bad.test"]
       case .expireBlock, .expireQuarantine: ["run", "--once"]
+      case .migrateLedger: ["incidents"]
       }
-    let result = try shim.run(words + places, at: call, in: bench.path)
+    let result = try shim.run(words + places, at: call, in: bench.path, disk: disk)
     if let call {
       #expect(result.wasKilled, "\(sequence): not killed at call \(call): \(result.output)")
     } else {
@@ -129,10 +137,12 @@ private final class Crash {
   }
 
   /// The daemon, once: it finishes what was left.
-  func restart() throws {
+  func restart(disk: Disk? = nil) throws {
     // The program of qmail's that a release started may outlive its master for a moment.
     for _ in 0..<2 {
-      let result = try shim.run(["run", "--once"] + places, at: nil, in: bench.path)
+      let result = try shim.run(
+        (sequence == .migrateLedger ? ["incidents"] : ["run", "--once"]) + places, at: nil,
+        in: bench.path, disk: disk)
       #expect(result.status == 0, "\(sequence): the next start failed: \(result.output)")
       usleep(20_000)
     }
@@ -163,6 +173,12 @@ private final class Crash {
     let what: Comment = "\(sequence), \(place)"
     try checkBadmailfrom(place)
     let ledger = try Ledger("\(bench.state)/ledger.sqlite")
+    if sequence == .migrateLedger {
+      #expect(try ledger.openIncidents().count == 1, what)
+      #expect(try ledger.standingBlocks().map(\.entry) == [Address("alice@mx.test")], what)
+      #expect(try ledger.points(incident: 7) == [], what)
+      return
+    }
     let standing = try ledger.standingBlocks()
     let own = try bench.text(bench.badmailfrom).contains("spam@bad.test")
     #expect(own == standing.contains { $0.entry == Address("spam@bad.test") }, what)
@@ -229,23 +245,27 @@ final class CrashShim: Sendable {
     else { return nil }
     program = here.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/qwarden"
     guard access(program, X_OK) == 0 else { return nil }
+    guard let library = Self.compile(Self.source) else { return nil }
+    self.library = library
+  }
+
+  /// - Returns: the shared library's path; nil where there is no compiler.
+  static func compile(_ source: String) -> String? {
     var template = Array("/tmp/qwarden-shim-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { return nil }
     let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    library = "\(folder)/shim.so"
     guard
-      (try? Self.source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8))
-        != nil
+      (try? source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8)) != nil
     else { return nil }
     let compiler = Process()
     compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     compiler.arguments = [
-      "cc", "-shared", "-fPIC", "-O1", "-o", library, "\(folder)/shim.c", "-ldl",
+      "cc", "-shared", "-fPIC", "-O1", "-o", "\(folder)/shim.so", "\(folder)/shim.c", "-ldl",
     ]
     compiler.standardError = FileHandle.nullDevice
     guard (try? compiler.run()) != nil else { return nil }
     compiler.waitUntilExit()
-    guard compiler.terminationStatus == 0 else { return nil }
+    return compiler.terminationStatus == 0 ? "\(folder)/shim.so" : nil
   }
 
   struct Result {
@@ -255,12 +275,14 @@ final class CrashShim: Sendable {
     var output: String
   }
 
-  func run(_ words: [String], at call: Int?, in folder: String) throws -> Result {
+  func run(_ words: [String], at call: Int?, in folder: String, disk: Disk? = nil) throws -> Result
+  {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = words
     var environment = ProcessInfo.processInfo.environment
-    environment["LD_PRELOAD"] = library
+    environment["LD_PRELOAD"] = [library, disk?.preload].compactMap(\.self).joined(separator: " ")
+    environment.merge(disk?.environment ?? [:]) { $1 }
     environment["CRASH_COUNT"] = "\(folder)/calls"
     environment["CRASH_AT"] = call.map(String.init)
     environment["NOTIFY_SOCKET"] = nil

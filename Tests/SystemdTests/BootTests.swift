@@ -93,7 +93,7 @@ struct BootTests {
     try write(badmailfrom, to: "\(qmail)/control/badmailfrom")
     return TrafficDriver(
       simulated,
-      traffic: Traffic(.hijackedAccount, messages: 240, perSecond: 30, start: .seconds(2), seed: 8),
+      traffic: Traffic(.hijackedAccount, messages: 600, perSecond: 30, start: .seconds(2), seed: 8),
       clock: WallClock.now)
   }
 
@@ -185,8 +185,8 @@ struct BootTests {
     let fields = try system.inside(
       "journalctl", "--no-pager", "-o", "export", "QWARDEN_EVENT=started")
     let entries = JournalEntry.parse(export: Array(fields.output.utf8))
-    // And once more for each time that a machine standing still made the watchdog start it anew.
-    #expect(entries.count >= 3)
+    // Once, and after each restart; a machine that stands still may have caused more of these.
+    #expect(entries.count == 1 + (Int(try system.property("NRestarts")) ?? 0))
     for entry in entries {
       #expect(entry.text("_SYSTEMD_UNIT") == "qwarden.service")
       #expect(entry.text("QWARDEN_MODE") == "enforce")

@@ -90,7 +90,7 @@ final class BootedSystem {
       printf "[Unit]\\nDefaultDependencies=no\\n" >$U/$u
     done
     printf "[Unit]\\nDefaultDependencies=no\\nWants=systemd-journald.service\\n" >$U/lab.target
-    printf "[Service]\\nWatchdogSec=3s\\nRestartSec=200ms\\nEnvironment=LD_LIBRARY_PATH=/usr/lib/qwarden-test\\n" >$U/qwarden.service.d/test.conf
+    printf "[Service]\\nWatchdogSec=6s\\nRestartSec=200ms\\nEnvironment=LD_LIBRARY_PATH=/usr/lib/qwarden-test\\n" >$U/qwarden.service.d/test.conf
     mkdir $U/qwarden-badmailfrom@.service.d
     printf "[Service]\\nEnvironment=LD_LIBRARY_PATH=/usr/lib/qwarden-test\\n" >$U/qwarden-badmailfrom@.service.d/test.conf
     cd $R
