@@ -66,6 +66,8 @@ let package = Package(
       swiftSettings: strict),
     .executableTarget(
       name: "evaluate", dependencies: ["Corpus", "Mail", "Storms"], swiftSettings: strict),
+    // The shim that kills the built program and makes its calls fail.
+    .target(name: "Preload", path: "Tests/Preload", swiftSettings: strict),
     tests(of: "Mail"),
     tests(of: "Files"),
     tests(of: "Selection", ["Mail"]),
@@ -79,7 +81,7 @@ let package = Package(
       of: "Response",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
-        "QmailSimulator", .product(name: "GRDB", package: "GRDB.swift"),
+        "QmailSimulator", "Preload", .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     tests(of: "Replay", ["Mail", "Files", "Storms", "Policy", "Response"]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
@@ -102,7 +104,8 @@ let package = Package(
       of: "Watchdog",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Replay", "Systemd", "QmailSimulator",
+        "Replay", "Systemd", "QmailSimulator", "Preload",
+        .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     .testTarget(
       name: "RealQmailTests",

@@ -54,7 +54,7 @@ public final class Responder {
   /// Intents that the ledger did not take yet.
   private var unwritten: [PlannedAction] = []
   private var store: QuarantineStore?
-  private var told = ToldOnce()
+  var told = ToldOnce()
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
   var tended: FileStatus??
   var cursors = Cursors()
@@ -206,17 +206,26 @@ public final class Responder {
       if case .stopped = error { return }
       // Its directory may have been replaced or mounted anew: open it afresh next time.
       store = nil
-      fail(action, value, error, &outcomes)
+      fail(action, value, error, isPart: false, &outcomes)
     }
+  }
+
+  /// What fails at the moment, however long ago it was told.
+  public var failures: [Outcome.Failure] { told.standing }
+
+  /// The ledger has moved what is to run out: badmailfrom is to say so too.
+  public func clockWasSet() {
+    tended = nil
+    lastForgot = nil
   }
 
   func fail(
     _ action: String, _ value: String, _ trouble: Trouble, incident: Int? = nil,
-    _ outcomes: inout [Outcome]
+    isPart: Bool = true, _ outcomes: inout [Outcome]
   ) {
     let failure = Outcome.Failure(
       action, value, why: trouble.why, exitCode: trouble.exitCode, incident: incident)
-    if told.failed(failure) { outcomes.append(.failed(failure)) }
+    if told.failed(failure, isPart: isPart) { outcomes.append(.failed(failure)) }
   }
 
   /// Holds ``HandsLock`` while `body` runs.

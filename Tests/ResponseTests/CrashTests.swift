@@ -5,6 +5,7 @@ import Glibc
 import Ledger
 import Mail
 import Policy
+import Preload
 import QmailControl
 import QmailQueue
 import QmailSimulator
@@ -17,7 +18,7 @@ import Testing
 /// A shim that LD_PRELOAD puts between the program and libc counts the calls and kills. `make crash` does it for every n; the suite for a
 /// sample that is another in each sequence.
 @Suite(
-  .serialized, .enabled(if: CrashShim.shared != nil, "needs a C compiler and the built program"))
+  .serialized, .enabled(if: Shim.shared != nil, "needs a C compiler and the built program"))
 struct CrashTests {
   enum Sequence: String, CaseIterable {
     case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine, migrateLedger
@@ -27,7 +28,7 @@ struct CrashTests {
     "killed before any call that changes something: nothing lost, nothing half done",
     arguments: Sequence.allCases)
   func everyCall(_ sequence: Sequence) throws {
-    let shim = try #require(CrashShim.shared)
+    let shim = try #require(Shim.shared)
     let whole = try Crash(sequence, shim)
     let calls = try whole.begin(at: nil)
     #expect(calls > 10, "\(sequence): only \(calls) calls were counted")
@@ -53,7 +54,7 @@ struct CrashTests {
 /// One run of a sequence on a simulated qmail of its own.
 final class Crash {
   let sequence: CrashTests.Sequence
-  let shim: CrashShim
+  let shim: Shim
   let bench: Workbench
   let layout: QueueLayout
   var messages: [EntryIdentity: [UInt8]] = [:]
@@ -64,7 +65,7 @@ final class Crash {
   /// Recipients of each message that were still to be tried.
   static let pending = 2
 
-  init(_ sequence: CrashTests.Sequence, _ shim: CrashShim) throws {
+  init(_ sequence: CrashTests.Sequence, _ shim: Shim) throws {
     self.sequence = sequence
     self.shim = shim
     bench = try Workbench()
@@ -234,153 +235,10 @@ final class Crash {
   }
 }
 
-/// Some lines of C between the program and libc.
-final class CrashShim: Sendable {
-  static let shared = CrashShim()
-  private let library: String
-  private let program: String
-
-  private init?() {
-    guard let here = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    else { return nil }
-    program = here.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/qwarden"
-    guard access(program, X_OK) == 0 else { return nil }
-    guard let library = Self.compile(Self.source) else { return nil }
-    self.library = library
+extension Shim {
+  func run(_ words: [String], at call: Int?, in folder: String, disk: Disk?) throws -> Result {
+    try run(
+      words, at: call, in: folder,
+      others: ([disk?.preload].compactMap(\.self), disk?.environment ?? [:]))
   }
-
-  /// - Returns: the shared library's path; nil where there is no compiler.
-  static func compile(_ source: String) -> String? {
-    var template = Array("/tmp/qwarden-shim-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { return nil }
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    guard
-      (try? source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8)) != nil
-    else { return nil }
-    let compiler = Process()
-    compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    compiler.arguments = [
-      "cc", "-shared", "-fPIC", "-O1", "-o", "\(folder)/shim.so", "\(folder)/shim.c", "-ldl",
-    ]
-    compiler.standardError = FileHandle.nullDevice
-    guard (try? compiler.run()) != nil else { return nil }
-    compiler.waitUntilExit()
-    return compiler.terminationStatus == 0 ? "\(folder)/shim.so" : nil
-  }
-
-  struct Result {
-    var status: Int32
-    var wasKilled: Bool
-    var calls: Int
-    var output: String
-  }
-
-  func run(_ words: [String], at call: Int?, in folder: String, disk: Disk? = nil) throws -> Result
-  {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: program)
-    process.arguments = words
-    var environment = ProcessInfo.processInfo.environment
-    environment["LD_PRELOAD"] = [library, disk?.preload].compactMap(\.self).joined(separator: " ")
-    environment.merge(disk?.environment ?? [:]) { $1 }
-    environment["CRASH_COUNT"] = "\(folder)/calls"
-    environment["CRASH_AT"] = call.map(String.init)
-    environment["NOTIFY_SOCKET"] = nil
-    process.environment = environment
-    let output = "\(folder)/output"
-    #expect(FileManager.default.createFile(atPath: output, contents: nil))
-    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: output))
-    process.standardOutput = handle
-    process.standardError = handle
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    let calls = (try? String(contentsOfFile: "\(folder)/calls", encoding: .utf8)).flatMap {
-      Int($0)
-    }
-    return Result(
-      status: process.terminationStatus,
-      wasKilled: process.terminationReason == .uncaughtSignal
-        && process.terminationStatus == SIGKILL,
-      calls: calls ?? 0, output: (try? String(contentsOfFile: output, encoding: .utf8)) ?? "")
-  }
-
-  private static let source = #"""
-    #define _GNU_SOURCE
-    #include <dlfcn.h>
-    #include <fcntl.h>
-    #include <signal.h>
-    #include <stdarg.h>
-    #include <stdatomic.h>
-    #include <stdio.h>
-    #include <stdlib.h>
-    #include <string.h>
-    #include <sys/stat.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-
-    static atomic_int calls;
-    static int limit, active;
-
-    __attribute__((constructor)) static void begin(void) {
-      char name[32] = {0};
-      int file = syscall(SYS_openat, AT_FDCWD, "/proc/self/comm", O_RDONLY);
-      if (file < 0) return;
-      syscall(SYS_read, file, name, sizeof name - 1);
-      syscall(SYS_close, file);
-      active = !strcmp(name, "qwarden\n");
-      if (getenv("CRASH_AT")) limit = atoi(getenv("CRASH_AT"));
-    }
-    __attribute__((destructor)) static void end(void) {
-      char text[16];
-      const char *path = getenv("CRASH_COUNT");
-      if (!active || !path) return;
-      int file = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-      if (file < 0) return;
-      syscall(SYS_write, file, text, snprintf(text, sizeof text, "%d", calls));
-      syscall(SYS_close, file);
-    }
-    static void step(void) {
-      if (active && ++calls == limit) { kill(getpid(), SIGKILL); for (;;) pause(); }
-    }
-    #define WRAP(type, name, parameters, arguments, when) \
-      type name parameters { \
-        static type (*real) parameters; \
-        if (!real) real = (type (*) parameters)dlsym(RTLD_NEXT, #name); \
-        if (when) step(); \
-        return real arguments; \
-      }
-    WRAP(ssize_t, write, (int f, const void *b, size_t n), (f, b, n), f > 2)
-    WRAP(ssize_t, pwrite, (int f, const void *b, size_t n, off_t o), (f, b, n, o), 1)
-    WRAP(ssize_t, pwrite64, (int f, const void *b, size_t n, off64_t o), (f, b, n, o), 1)
-    WRAP(int, rename, (const char *a, const char *b), (a, b), 1)
-    WRAP(int, renameat, (int d, const char *a, int e, const char *b), (d, a, e, b), 1)
-    WRAP(int, unlink, (const char *a), (a), 1)
-    WRAP(int, unlinkat, (int d, const char *a, int f), (d, a, f), 1)
-    WRAP(int, link, (const char *a, const char *b), (a, b), 1)
-    WRAP(int, mkdir, (const char *a, mode_t m), (a, m), 1)
-    WRAP(int, ftruncate, (int f, off_t n), (f, n), 1)
-    WRAP(int, ftruncate64, (int f, off64_t n), (f, n), 1)
-    WRAP(int, fsync, (int f), (f), 1)
-    WRAP(int, fdatasync, (int f), (f), 1)
-    WRAP(int, syncfs, (int f), (f), 1)
-    WRAP(int, fchmod, (int f, mode_t m), (f, m), 1)
-    WRAP(int, fchown, (int f, uid_t u, gid_t g), (f, u, g), 1)
-    #define OPEN(name, first, firstArgument) \
-      int name(first const char *path, int flags, ...) { \
-        static int (*real)(first const char *, int, ...); \
-        if (!real) real = (int (*)(first const char *, int, ...))dlsym(RTLD_NEXT, #name); \
-        va_list rest; \
-        va_start(rest, flags); \
-        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-        va_end(rest); \
-        if (flags & O_CREAT) step(); \
-        return real(firstArgument path, flags, mode); \
-      }
-    #define COMMA ,
-    OPEN(open, , )
-    OPEN(open64, , )
-    OPEN(openat, int folder COMMA, folder COMMA)
-    OPEN(openat64, int folder COMMA, folder COMMA)
-    """#
 }

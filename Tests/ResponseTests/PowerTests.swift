@@ -2,6 +2,7 @@ import Files
 import Foundation
 import Glibc
 import Mail
+import Preload
 import Testing
 
 @testable import Response
@@ -12,13 +13,13 @@ import Testing
 /// all forgotten, or each name and each page by a coin, as disks do that write in an order of their own. What qmail-queue has taken counts
 /// as flushed, by its own promise.
 @Suite(
-  .serialized, .enabled(if: CrashShim.shared != nil, "needs a C compiler and the built program"))
+  .serialized, .enabled(if: Shim.shared != nil, "needs a C compiler and the built program"))
 struct PowerTests {
   @Test(
     "after a power failure at any call: nothing lost, nothing half done",
     arguments: CrashTests.Sequence.allCases)
   func everyCall(_ sequence: CrashTests.Sequence) throws {
-    let shim = try #require(CrashShim.shared)
+    let shim = try #require(Shim.shared)
     let whole = try Crash(sequence, shim)
     let calls = try whole.begin(at: nil, disk: Disk(of: whole, shim))
     #expect(calls > 10)
@@ -47,14 +48,14 @@ final class Disk {
   private let library: String
 
   /// - Parameter crash: whose tree lies on this disk, whole at this moment.
-  init(of crash: Crash, _ shim: CrashShim) throws {
+  init(of crash: Crash, _ shim: Shim) throws {
     root = crash.bench.path
     shadow = "\(root)/shadow"
     library = try #require(Self.compiled)
     guard mkdir(shadow, 0o700) == 0 else { throw FileError("create", shadow) }
   }
 
-  private static let compiled = CrashShim.compile(source)
+  private static let compiled = Shim.compile(source)
 
   /// For the program's environment; its first start finds everything flushed.
   var environment: [String: String] {

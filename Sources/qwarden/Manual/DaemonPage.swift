@@ -96,6 +96,7 @@ enum DaemonPage {
     case .stopping: "It ends, and why."
     case .recovered: "What the last run left half done, and what became of it."
     case .degraded: "A part of the watch fails and the rest goes on."
+    case .restored: "What degraded, or quarantine-problem, told of is over."
     case .looked: "How the queue stands, after SIGUSR1."
     }
   }
