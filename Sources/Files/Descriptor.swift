@@ -117,6 +117,14 @@ public struct Descriptor: ~Copyable, Sendable {
     return filled
   }
 
+  /// Writes one byte at `offset`.
+  public func write(byte: UInt8, at offset: Int64) throws(FileError) {
+    var byte = byte
+    while pwrite(number, &byte, 1, off_t(offset)) != 1 {
+      if errno != EINTR { throw FileError("write", path) }
+    }
+  }
+
   /// Writes all bytes at `offset`.
   public func write(_ bytes: some Collection<UInt8>, at offset: Int64) throws(FileError) {
     let bytes = Array(bytes)

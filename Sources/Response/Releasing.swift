@@ -66,14 +66,14 @@ extension Responder {
         ? control.withoutPrepend(localRecipient: recipient.address) : recipient.address
     }
     let recipients = others.isEmpty ? own : others
-    let body: Descriptor
+    let body: QuarantinedBody
     do throws(QuarantineError) { body = try store.message(record.identity) } catch {
       throw .store(error)
     }
     let injection: Injection
     do throws(InjectionError) {
       injection = try MessageInjector(qmail: places.qmail)
-        .start(body, from: message.sender, to: recipients)
+        .start(body.file, at: body.start, from: message.sender, to: recipients)
     } catch { throw .injection(error) }
     let pid = injection.pid
     do throws(Trouble) {
