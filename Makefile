@@ -3,6 +3,7 @@
 #   make test      every test
 #   make evaluate  what detection is worth: every scenario of the corpus, a table and totals (TRACES=dir: recorded ones)
 #   make fuzz      a million mutated inputs to each parser, or SECONDS=60 each
+#   make crash     the program killed, and the power lost, at every call that changes something
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
@@ -23,6 +24,7 @@ MANUAL = .build/manual
 PAGES = $(MANUAL)/qwarden.1 $(MANUAL)/qwarden-policy.5 $(MANUAL)/qwarden-run.8
 COMPLETIONS = $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish
 SHARE = $(DESTDIR)$(PREFIX)/share
+UNITS = qwarden.service qwarden-badmailfrom.socket qwarden-badmailfrom@.service
 DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
 SOURCES = Sources Tests Package.swift Fuzz/Package.swift Fuzz/Sources/fuzz Benchmarks/Sources Benchmarks/Package.swift
 SIZES = 1000,10000,100000
@@ -82,9 +84,10 @@ $(MANUAL)/completion.bash $(MANUAL)/completion.zsh $(MANUAL)/completion.fish: $(
 install: $(BINARY) $(PAGES) $(COMPLETIONS)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/qwarden
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/bin/qwarden|$(PREFIX)/bin/qwarden|g' systemd/qwarden.service \
-	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service
-	chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service
+	for unit in $(UNITS); do \
+	  sed 's|/usr/bin/qwarden|$(PREFIX)/bin/qwarden|g' systemd/$$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit && \
+	  chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
+	done
 	install -D -m 0644 systemd/qwarden.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf
 	install -D -m 0644 systemd/qwarden.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf
 	install -D -m 0644 systemd/qwarden.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog
@@ -103,9 +106,9 @@ install: $(BINARY) $(PAGES) $(COMPLETIONS)
 
 # The policy, the state directory and the account stay.
 uninstall:
-	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || systemctl disable --now qwarden || true
+	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || systemctl disable --now qwarden qwarden-badmailfrom.socket || true
+	cd $(DESTDIR)$(PREFIX)/lib/systemd/system && rm -f $(UNITS)
 	rm -f $(DESTDIR)$(PREFIX)/bin/qwarden \
-	  $(DESTDIR)$(PREFIX)/lib/systemd/system/qwarden.service \
 	  $(DESTDIR)$(PREFIX)/lib/sysusers.d/qwarden.conf \
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/qwarden.conf \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/catalog/qwarden.catalog
@@ -115,10 +118,10 @@ uninstall:
 	@test -n "$(DESTDIR)" || test ! -d /run/systemd/system || \
 	  { journalctl --update-catalog; systemctl daemon-reload; }
 
-# The program killed before every call that changes something; the suite takes a sample of it.
+# The program killed, and the power lost, before every call that changes something; the suite takes a sample of it.
 .PHONY: crash
 crash: packages
-	QWARDEN_CRASH_SWEEP=1 $(SWIFT) test --filter CrashTests
+	QWARDEN_CRASH_SWEEP=1 $(SWIFT) test --filter "CrashTests|PowerTests"
 
 format:
 	$(SWIFT) format -i --recursive $(SOURCES)

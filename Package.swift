@@ -42,7 +42,7 @@ let package = Package(
     room("QmailControl", ["Mail", "Files"]),
     room("Storms", ["Mail"]),
     room("Policy", ["Mail", "Files", "Storms", "Yams"]),
-    room("Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
+    room("Ledger", ["Mail", "Files", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "Response",
       ["Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger"]),
@@ -66,6 +66,8 @@ let package = Package(
       swiftSettings: strict),
     .executableTarget(
       name: "evaluate", dependencies: ["Corpus", "Mail", "Storms"], swiftSettings: strict),
+    // The shim that kills the built program and makes its calls fail.
+    .target(name: "Preload", path: "Tests/Preload", swiftSettings: strict),
     tests(of: "Mail"),
     tests(of: "Files"),
     tests(of: "Selection", ["Mail"]),
@@ -79,7 +81,7 @@ let package = Package(
       of: "Response",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
-        "QmailSimulator",
+        "QmailSimulator", "Preload", .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     tests(of: "Replay", ["Mail", "Files", "Storms", "Policy", "Response"]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
@@ -102,7 +104,8 @@ let package = Package(
       of: "Watchdog",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Replay", "Systemd", "QmailSimulator",
+        "Replay", "Systemd", "QmailSimulator", "Preload",
+        .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     .testTarget(
       name: "RealQmailTests",

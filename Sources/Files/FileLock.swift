@@ -11,6 +11,7 @@ public struct FileLock: ~Copyable, Sendable {
   {
     let file = try Descriptor.open(
       path, creating ? [.readWrite, .create] : .readWrite, mode: 0o600)
+    if creating { try Folder.hand(file) }
     while flock(file.number, LOCK_EX | (waiting ? 0 : LOCK_NB)) != 0 {
       if errno == EINTR { continue }
       if errno == EWOULDBLOCK { return nil }

@@ -2,13 +2,35 @@ import Glibc
 
 /// Directories of our own.
 public enum Folder {
-  /// Makes `path` when it is missing (its parent must exist) and checks that what is there is a directory.
-  public static func make(_ path: String, mode: mode_t = 0o700) throws(FileError) {
-    if mkdir(path, mode) == 0 { return }
+  /// Makes `path` when it is missing (its parent must exist), for good, and checks that what is there is a directory.
+  /// - Parameter handed: a new one is ``hand(_:)``ed over.
+  public static func make(_ path: String, mode: mode_t = 0o700, handed: Bool = false)
+    throws(FileError)
+  {
+    if mkdir(path, mode) == 0 {
+      if handed { try hand(Descriptor.open(path, .directory)) }
+      // Files flushed in a directory whose own name is not are lost with it.
+      try Descriptor.open("\(path)/..", .directory).sync()
+      return
+    }
     guard errno == EEXIST else { throw FileError("create", path) }
     guard try FileStatus.of(path, following: true).isDirectory else {
       throw FileError("use", path, code: ENOTDIR)
     }
+  }
+
+  /// Whether names may be changed in it by this process, as far as the kernel can say.
+  public static func isWritable(_ path: String) -> Bool {
+    faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0
+  }
+
+  /// Gives what root has made in another's directory to that one: a command run by root must not lock the daemon out of its own files.
+  public static func hand(_ file: borrowing Descriptor) throws(FileError) {
+    guard geteuid() == 0 else { return }
+    let cut = file.path.lastIndex(of: "/")
+    let folder = cut.map { $0 == file.path.startIndex ? "/" : String(file.path[..<$0]) } ?? "."
+    let owner = try FileStatus.of(folder, following: true)
+    if owner.uid != 0 { try file.setOwner(uid: owner.uid, gid: owner.gid) }
   }
 
   /// Free shares of the filesystem that holds `path`: of its bytes and of its inodes, 0…1; inodes 1 where they are not counted.

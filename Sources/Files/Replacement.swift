@@ -23,8 +23,8 @@ public enum Replacement {
         let file = try directory.open(
           temporary, [.write, .create, .exclusive], mode: mode_t(0o600))
         try file.write(bytes, at: 0)
-        // The mode first: once the file is given away, only its new owner may change that (or CAP_FOWNER, which the
-        // service does not have).
+        // The mode first: once the file is given away, only its new owner may change that (or CAP_FOWNER, which none
+        // of our services has).
         try file.setPermissions(mode)
         if let owner {
           let now = try file.status()

@@ -35,6 +35,37 @@ public enum UnixSocket {
     return socket
   }
 
+  /// Sends all bytes.
+  public static func send(_ bytes: [UInt8], to socket: borrowing Descriptor) throws(FileError) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let sent = rest.withUnsafeBytes {
+        Glibc.send(socket.number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+      }
+      if sent < 0, errno == EINTR { continue }
+      guard sent >= 0 else { throw FileError("send to", socket.path) }
+      rest = rest.dropFirst(sent)
+    }
+  }
+
+  /// Everything until the other side closes, or has sent `end`.
+  /// - Throws: `EFBIG` for more than `limit` bytes.
+  public static func receive(
+    from socket: borrowing Descriptor, until end: [UInt8]? = nil, limit: Int
+  ) throws(FileError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var piece = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = recv(socket.number, &piece, piece.count, 0)
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw FileError("hear from", socket.path) }
+      if count == 0 { return bytes }
+      bytes += piece[..<count]
+      if let end, bytes.suffix(end.count).elementsEqual(end) { return bytes }
+      if bytes.count > limit { throw FileError("hear from", socket.path, code: EFBIG) }
+    }
+  }
+
   /// The next client of a listening socket, not blocking; nil when none waits or it has gone again.
   public static func accept(_ listener: borrowing Descriptor) throws(FileError) -> Descriptor? {
     // accept4(2) is not exported, and there is no exec(2) between these.

@@ -10,6 +10,13 @@ public enum WallClock {
       nanoseconds: Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec))
   }
 
+  /// Nanoseconds of a clock that nobody sets and that runs on while the machine sleeps.
+  public static func sinceBoot() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_BOOTTIME, &time)
+    return Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)
+  }
+
   /// Nanoseconds of a clock that never jumps, for measuring how long something took.
   public static func monotonic() -> Int64 {
     var time = timespec()

@@ -1,41 +1,74 @@
+import Files
 import Foundation
 import GRDB
 import Glibc
 import Mail
+import Synchronization
 
 /// What qwarden knows beyond the queue itself: incidents, blocks, quarantine and what was done or held, in one SQLite file.
 ///
 /// The ledger is the write-ahead record of the hands: an intent is committed here (WAL, `synchronous=FULL`: on the disk when the
 /// call returns) before a file is touched. Daemon and commands open it at the same time; each call is one transaction and waits up
-/// to ``patience`` for another process. Calls block; none reads a clock.
+/// to ``patience`` for another process, and hardly at all while that has just kept it waiting in vain. Calls block; none reads a clock.
 public final class Ledger: Sendable {
   public let path: String
-  private let queue: DatabaseQueue
+  private let opened: Mutex<Opened>
+  private let health: Health
 
   /// How long a call waits for another process that writes.
   public static let patience = Duration.seconds(5)
+
+  private struct Opened {
+    /// nil: a damaged one is closed, and none could be opened in its place yet.
+    var queue: DatabaseQueue?
+    var file: FileStatus?
+    /// Connections to files that were moved away under us. They are not closed: SQLite would remove the write-ahead log that
+    /// stands beside another database by now.
+    var displaced: [DatabaseQueue] = []
+  }
+
+  final class Health: Sendable {
+    let failure = Mutex<LedgerError?>(nil)
+  }
+
+  /// Why the latest call failed; nil as soon as something has been written again.
+  public var failure: LedgerError? { health.failure.withLock { $0 } }
 
   /// Opens the ledger at `path`; creates it (mode 0600) and brings an older one to this version.
   ///
   /// Safe when several processes do this at once. A database that is not ours or newer is refused and not a byte of it changed.
   /// - Parameter creating: false for commands that only read: a missing ledger is then an error of kind `missing`.
-  public init(_ path: String, creating: Bool = true) throws(LedgerError) {
+  public convenience init(_ path: String, creating: Bool = true) throws(LedgerError) {
+    try self.init(path, creating: creating, Health())
+  }
+
+  init(_ path: String, creating: Bool, _ health: Health) throws(LedgerError) {
     self.path = path
+    self.health = health
     // SQLite would create the file by the umask; its -wal and -shm files take the mode from it.
-    let file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (creating ? O_CREAT : 0), 0o600)
-    guard file >= 0 else { throw Self.error(path, opening: errno) }
-    var status = stat()
-    fstat(file, &status)
-    close(file)
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw LedgerError(.notOurs, path, "this is not a regular file")
+    let status: FileStatus
+    do throws(FileError) {
+      let file = try Descriptor.open(path, creating ? [.readWrite, .create] : .readWrite)
+      status = try file.status()
+      if status.isRegular, creating { try Folder.hand(file) }
+    } catch {
+      throw Self.error(path, opening: error.code)
     }
+    guard status.isRegular else { throw LedgerError(.notOurs, path, "this is not a regular file") }
     do {
       var configuration = Configuration()
       configuration.label = "ledger"
-      configuration.busyMode = .timeout(Self.patience.inSeconds)
+      configuration.busyMode = .callback { tries in
+        // A daemon whose every call waited in vain would look at nothing else.
+        let patience =
+          health.failure.withLock { $0?.kind } == .busy ? .milliseconds(20) : Self.patience
+        guard Duration.milliseconds(10 * tries) < patience else { return false }
+        usleep(10_000)
+        return true
+      }
       configuration.foreignKeysEnabled = true
-      queue = try DatabaseQueue(path: path, configuration: configuration)
+      let queue = try DatabaseQueue(path: path, configuration: configuration)
+      opened = Mutex(Opened(queue: queue, file: status))
       try queue.inTransaction(.immediate) { database in
         try Self.adopt(database, path)
         return .commit
@@ -87,14 +120,73 @@ public final class Ledger: Sendable {
     }
   }
 
+  // MARK: - While it is open
+
+  /// Writes something, to find out whether that is possible again.
+  public func probe() throws(LedgerError) {
+    try write { try $0.execute(sql: "PRAGMA user_version = \(Schema.version)") }
+  }
+
+  /// The file that is open is still the one that stands at ``path``, as far as that can be seen.
+  public var isInPlace: Bool {
+    guard let file = opened.withLock({ $0.file }) else { return false }
+    do throws(FileError) { return try FileStatus.of(path).isSameFile(as: file) } catch {
+      return !error.isMissing
+    }
+  }
+
+  /// Opens what stands at ``path`` in place of the file that is open: it was found damaged, or is not there any more. Damaged, it is set
+  /// aside first, as ``openSound(_:at:)`` does.
+  /// - Returns: where a damaged one is now.
+  public func reopen(at now: Timestamp) throws(LedgerError) -> String? {
+    let wasInPlace = isInPlace
+    opened.withLock { opened in
+      guard let queue = opened.queue else { return }
+      // Closed before it is moved: the last to close removes the write-ahead log, by its name.
+      if wasInPlace { try? queue.close() } else { opened.displaced.append(queue) }
+      opened.queue = nil
+      opened.file = nil
+    }
+    do {
+      let (fresh, aside) = try Self.openSound(path, at: now, health)
+      let (queue, file) = fresh.opened.withLock { ($0.queue, $0.file) }
+      opened.withLock { opened in
+        opened.queue = queue
+        opened.file = file
+      }
+      try probe()
+      return aside
+    } catch {
+      health.failure.withLock { $0 = error }
+      throw error
+    }
+  }
+
   // MARK: - For the rest of this room
 
   func read<T>(_ body: (Database) throws -> T) throws(LedgerError) -> T {
-    do { return try queue.read(body) } catch { throw Self.error(path, error) }
+    let queue = try queue()
+    do { return try queue.read(body) } catch { throw failed(error) }
   }
 
   func write<T>(_ body: (Database) throws -> T) throws(LedgerError) -> T {
-    do { return try queue.write(body) } catch { throw Self.error(path, error) }
+    let queue = try queue()
+    do {
+      let result = try queue.write(body)
+      health.failure.withLock { $0 = nil }
+      return result
+    } catch { throw failed(error) }
+  }
+
+  private func queue() throws(LedgerError) -> DatabaseQueue {
+    if let queue = opened.withLock({ $0.queue }) { return queue }
+    throw failure ?? LedgerError(.damaged, path, "the ledger is damaged and closed")
+  }
+
+  private func failed(_ error: any Error) -> LedgerError {
+    let failure = Self.error(path, error)
+    health.failure.withLock { $0 = failure }
+    return failure
   }
 
   private static func error(_ path: String, opening code: Int32) -> LedgerError {
@@ -121,7 +213,12 @@ public final class Ledger: Sendable {
     case .SQLITE_CORRUPT: return LedgerError(.damaged, path, "the ledger is damaged: \(text)")
     case .SQLITE_BUSY, .SQLITE_LOCKED:
       return LedgerError(.busy, path, "the ledger is locked by another process")
-    case .SQLITE_PERM, .SQLITE_READONLY, .SQLITE_AUTH:
+    case .SQLITE_READONLY:
+      return LedgerError(
+        .permission, path, "cannot write the ledger: \(text)",
+        remedy:
+          "mount its filesystem for writing, or run as the user of the qwarden service or as root")
+    case .SQLITE_PERM, .SQLITE_AUTH:
       return LedgerError(.permission, path, "cannot write the ledger: \(text)")
     case .SQLITE_FULL, .SQLITE_IOERR, .SQLITE_CANTOPEN, .SQLITE_NOMEM:
       return LedgerError(.storage, path, "cannot use the ledger: \(text)")

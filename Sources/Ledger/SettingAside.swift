@@ -10,9 +10,15 @@ extension Ledger {
   public static func openSound(_ path: String, at now: Timestamp) throws(LedgerError)
     -> (ledger: Ledger, aside: String?)
   {
+    try openSound(path, at: now, Health())
+  }
+
+  static func openSound(_ path: String, at now: Timestamp, _ health: Health) throws(LedgerError)
+    -> (ledger: Ledger, aside: String?)
+  {
     let damage: LedgerError
     do throws(LedgerError) {
-      let ledger = try Ledger(path)
+      let ledger = try Ledger(path, creating: true, health)
       try ledger.check()
       return (ledger, nil)
     } catch {
@@ -30,7 +36,7 @@ extension Ledger {
         )
       }
     }
-    return (try Ledger(path), aside)
+    return (try Ledger(path, creating: true, health), aside)
   }
 
   /// Reads every page once.

@@ -4,7 +4,7 @@ import Mail
 
 /// Why badmailfrom was not touched.
 public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertible {
-  public enum Kind: Hashable, Sendable {
+  public enum Kind: String, Hashable, Sendable {
     /// The dialect of qmail-smtpd is not known.
     case unknownDialect
     /// A symbolic link, directory, hard-linked, compiled, hidden from qmail-smtpd, too long, with NUL bytes: not ours to replace.
@@ -37,7 +37,10 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
       error.isPermission ? .permission : .unwritable, error.path,
       "cannot \(error.operation): \(reason)",
       remedy: error.isPermission
-        ? "run as root, or let qwarden write the control directory" : error.remedy)
+        ? "run as root, or let qwarden write the control directory"
+        : error.code == EROFS
+          ? "the daemon asks qwarden-badmailfrom.socket, which is not there; start it"
+          : error.remedy)
   }
 
   /// sysexits: 65 bad data, 73 cannot write, 75 try again, 77 no permission.
@@ -51,7 +54,8 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
   }
 
   public var description: String {
-    remedy.map { "\(path): \(message); \($0)" } ?? "\(path): \(message)"
+    let place = Escaping.terminal(path)
+    return remedy.map { "\(place): \(message); \($0)" } ?? "\(place): \(message)"
   }
 }
 

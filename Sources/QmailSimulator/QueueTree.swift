@@ -77,6 +77,16 @@ struct QueueTree: Sendable {
     chmod("\(queue)/lock/trigger", 0o622)
   }
 
+  /// A file of its directory's owner, so that a queue given to qmail's users stays theirs when root plays qmail.
+  func create(
+    _ path: String, _ access: Descriptor.Access = [.write, .create, .exclusive],
+    mode: mode_t = 0o600
+  ) throws(FileError) -> Descriptor {
+    let file = try Descriptor.open(path, access, mode: mode)
+    try Folder.hand(file)
+    return file
+  }
+
   private func folder(_ path: String, _ mode: mode_t) throws(FileError) {
     if mkdir(path, mode) != 0, errno != EEXIST { throw FileError("create", path) }
   }

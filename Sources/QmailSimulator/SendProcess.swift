@@ -256,7 +256,7 @@ final class SendProcess {
   }
 
   private func create(_ kind: QueueTree.Kind, _ id: UInt64) throws(FileError) -> Descriptor {
-    try Descriptor.open(tree.path(kind, id), [.write, .create, .exclusive], mode: 0o600)
+    try tree.create(tree.path(kind, id))
   }
 
   // MARK: Passes (pass_dochan)
@@ -450,7 +450,7 @@ final class SendProcess {
     for at in stride(from: text.count - 2, to: 0, by: -1)
     where text[at] == newline && text[at - 1] == newline { text[at] = UInt8(ascii: "/") }
     do {
-      let file = try Descriptor.open(tree.path(.bounce, id), [.write, .create, .append])
+      let file = try tree.create(tree.path(.bounce, id), [.write, .create, .append])
       try file.write(text + [newline], at: 0)
       if qmail.time == .virtual { QueueTree.stamp(file, now) }
     } catch {

@@ -84,7 +84,7 @@ public struct SimulatedQueueProgram {
     let intdPath = tree.path(.intd, id)
     let intd: Descriptor
     do {
-      intd = try Descriptor.open(intdPath, [.write, .create, .exclusive], mode: 0o644)
+      intd = try tree.create(intdPath, mode: 0o644)
     } catch { throw QueueRefusal(code: 65) }
     var records = EnvelopeCheck()
     do throws(QueueRefusal) {
@@ -113,9 +113,7 @@ public struct SimulatedQueueProgram {
   private func openPid(_ pid: Int32, _ now: Timestamp) throws(QueueRefusal) -> Descriptor {
     for sequence in 1..<10 {
       let path = "\(tree.queue)/pid/\(pid).\(now.nanoseconds / 1_000_000_000).\(sequence)"
-      if let file = try? Descriptor.open(path, [.write, .create, .exclusive], mode: 0o644) {
-        return file
-      }
+      if let file = try? tree.create(path, mode: 0o644) { return file }
     }
     throw QueueRefusal(code: 63)
   }

@@ -47,7 +47,7 @@ public struct HistoryFolder: Sendable {
 
   /// Makes a segment that begins now.
   public func create(at time: Timestamp) throws(FileError) -> LineSink {
-    try Folder.make(path)
+    try Folder.make(path, handed: true)
     var number = 0
     while true {
       do throws(FileError) {

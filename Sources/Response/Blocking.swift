@@ -108,7 +108,7 @@ extension Responder {
           sender: block.entry, until: block.expires, incident: block.incident,
           reason: block.incident == nil ? block.reason : "")
       }
-      try attempt { try badmailfrom.replace(ownLines: lines) }
+      try attempt { try write(lines) }
     }
     try step(.badmailfromReplaced)
     try attempt { try ledger.settleBlocks(standing: standing, left: leaving) }
@@ -130,6 +130,17 @@ extension Responder {
     }
     outcomes += strays.map { .strayLineRemoved($0) }
     try attempt { try ledger.record(history.actions) }
+  }
+
+  /// By ourselves where we may; else by the scribe, where systemd offers one.
+  private func write(_ lines: [OwnLine]) throws(BadmailfromError) {
+    if !Folder.isWritable("\(places.qmail)/control"),
+      let scribe = BadmailfromScribe(at: places.scribe)
+    {
+      try scribe.replace(ownLines: lines, in: badmailfrom)
+    } else {
+      try badmailfrom.replace(ownLines: lines)
+    }
   }
 
   private func expire(_ now: Timestamp) throws(Trouble) {
@@ -180,6 +191,18 @@ extension Responder {
 
 extension Block {
   var incident: Int? { if case .incident(let number) = author { number } else { nil } }
+}
+
+extension Responder {
+  /// What the one who writes badmailfrom for the daemon holds each new line against, whatever the daemon says.
+  public static func mistake(
+    in entry: Address, policy: Policy, control: ControlSnapshot, dialect: BadmailfromDialect?,
+    at now: Timestamp
+  ) -> String? {
+    BlockGuards.mistake(
+      in: entry, policy: policy,
+      context: PlanningContext(now: now, control: control, dialect: dialect))
+  }
 }
 
 extension BlockGuards {

@@ -48,7 +48,10 @@ extension Responder {
         continue
       }
       if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
-        if !closed.isDeparting { try attempt { try store.delete(identity) } }
+        // Deleted already, and a power failure has brought it back; or not wanted any more.
+        if closed.state == .expired || !closed.isDeparting {
+          try attempt { try store.delete(identity) }
+        }
       } else if held.contains(identity) {
         try adopt(identity, store, look, now)
       } else {

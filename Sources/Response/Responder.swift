@@ -19,6 +19,8 @@ public final class Responder {
     public var qmail: String
     /// The state directory, usually `/var/lib/qwarden`.
     public var state: String
+    /// The socket of the one who writes badmailfrom where we may not.
+    public var scribe = BadmailfromScribe.usualSocket
 
     public init(qmail: String, state: String) {
       self.qmail = qmail
@@ -52,7 +54,7 @@ public final class Responder {
   /// Intents that the ledger did not take yet.
   private var unwritten: [PlannedAction] = []
   private var store: QuarantineStore?
-  private var told = ToldOnce()
+  var told = ToldOnce()
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
   var tended: FileStatus??
   var cursors = Cursors()
@@ -204,17 +206,26 @@ public final class Responder {
       if case .stopped = error { return }
       // Its directory may have been replaced or mounted anew: open it afresh next time.
       store = nil
-      fail(action, value, error, &outcomes)
+      fail(action, value, error, isPart: false, &outcomes)
     }
+  }
+
+  /// What fails at the moment, however long ago it was told.
+  public var failures: [Outcome.Failure] { told.standing }
+
+  /// The ledger has moved what is to run out: badmailfrom is to say so too.
+  public func clockWasSet() {
+    tended = nil
+    lastForgot = nil
   }
 
   func fail(
     _ action: String, _ value: String, _ trouble: Trouble, incident: Int? = nil,
-    _ outcomes: inout [Outcome]
+    isPart: Bool = true, _ outcomes: inout [Outcome]
   ) {
     let failure = Outcome.Failure(
       action, value, why: trouble.why, exitCode: trouble.exitCode, incident: incident)
-    if told.failed(failure) { outcomes.append(.failed(failure)) }
+    if told.failed(failure, isPart: isPart) { outcomes.append(.failed(failure)) }
   }
 
   /// Holds ``HandsLock`` while `body` runs.
@@ -231,18 +242,11 @@ public final class Responder {
     _ = consume lock
   }
 
-  /// The quarantine's directory. Made by root it is given to the state directory's owner, or the daemon could not use it.
+  /// The quarantine's directory, made when it is missing.
   func quarantine() throws(Trouble) -> QuarantineStore {
     if let store { return store }
     let opened = try attempt {
-      if (try? FileStatus.of(places.quarantine)) == nil {
-        try Folder.make(places.quarantine)
-        let owner = try FileStatus.of(places.state, following: true)
-        let directory = try Descriptor.open(places.quarantine, .directory)
-        if try directory.status().uid != owner.uid {
-          try directory.setOwner(uid: owner.uid, gid: owner.gid)
-        }
-      }
+      try Folder.make(places.quarantine, handed: true)
       return try QuarantineStore(path: places.quarantine, creating: false)
     }
     store = opened

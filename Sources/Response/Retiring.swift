@@ -22,6 +22,8 @@ extension Responder {
   /// ``QuarantineProgress/hasMore``.
   public func quarantineTick(at now: Timestamp) -> QuarantineProgress {
     var progress = QuarantineProgress()
+    told.beginParts()
+    defer { told.endParts() }
     working("set aside", "messages", &progress.outcomes) { outcomes throws(Trouble) in
       try writeIntents(&outcomes, now)
       let (waiting, leaving) = try unfinished()

@@ -205,6 +205,16 @@ struct GroupTable: Sendable {
     }
   }
 
+  mutating func rebuild(
+    _ body: (HeavyHitters<Offender, Group>) -> HeavyHitters<Offender, Group>
+  ) {
+    senders = body(senders)
+    users = body(users)
+    clients = body(clients)
+    uids = body(uids)
+    domains = body(domains)
+  }
+
   /// Adds weight to a group, making it if needed, and changes it.
   mutating func add(
     _ key: Offender, weight: Double, at time: Timestamp, _ body: (inout Group) -> Void

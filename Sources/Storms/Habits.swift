@@ -35,6 +35,13 @@ struct Habits: Sendable {
     return first.seconds(since: time) < -1
   }
 
+  mutating func clockWasSet(by shift: Duration) {
+    young = young.mapValues { $0 + shift }
+    old = old.mapValues { $0 + shift }
+    youngAccounts = youngAccounts.mapValues { $0 + shift }
+    oldAccounts = oldAccounts.mapValues { $0 + shift }
+  }
+
   private static func keys(_ facts: MailFacts) -> (account: UInt64, place: UInt64)? {
     guard let user = facts.user, let client = facts.client else { return nil }
     let account = StableHash.of(user.utf8)

@@ -24,6 +24,12 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     self.halfLife = max(1, halfLife.inSeconds)
   }
 
+  /// An empty one of the same kind.
+  init(like other: HeavyHitters) {
+    capacity = other.capacity
+    halfLife = other.halfLife
+  }
+
   var count: Int { keys.count }
 
   func slot(of key: Key) -> Int? { slots[key] }

@@ -189,6 +189,16 @@ struct Correspondence: Sendable {
     change(key, at: now) { $0.noticed += 1 }
   }
 
+  mutating func clockWasSet(by shift: Duration) {
+    func moved(_ account: Account) -> Account {
+      var account = account
+      account.time = account.time + shift
+      return account
+    }
+    young = young.mapValues(moved)
+    old = old.mapValues(moved)
+  }
+
   private mutating func change(
     _ key: UInt64, at now: Timestamp, _ body: (inout Account) -> Void
   ) {

@@ -39,6 +39,13 @@ struct RankingTable: Sendable {
 
   init(_ window: Duration) { self.window = window }
 
+  /// Begins anew, but for the totals.
+  mutating func restart() {
+    let known = totals
+    self = RankingTable(window)
+    totals = known
+  }
+
   /// A new message.
   mutating func arrived(_ facts: MailFacts, at birth: Timestamp, now: Timestamp) {
     let tally = Tally(messages: 1, recipients: Int32(clamping: facts.recipients))

@@ -159,7 +159,7 @@ extension StormDetector {
     }
     let isUnsolicited = isUnsolicited(entry, facts)
     // Old news: of no burst, and what becomes of it says nothing of today. A large queue costs no memory here.
-    if now.seconds(since: entry.identity.birth) >= settings.window.inSeconds,
+    if isOldNews(entry.identity.birth),
       home(of: facts, birth: entry.identity.birth, isUnsolicited: isUnsolicited) == nil
     {
       return
@@ -520,7 +520,7 @@ extension StormDetector {
     let message = mail[serial]
     let facts = message.facts
     let birth = message.identity.birth
-    guard now.seconds(since: birth) < settings.window.inSeconds else { return }
+    guard !isOldNews(birth) else { return }
     mail[serial].isCounted = true
     let tally = Tally(
       messages: 1, recipients: Int32(clamping: facts.remoteCount),

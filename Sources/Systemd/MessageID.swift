@@ -39,6 +39,8 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
   case recovered = "recovered"
   /// A part of the watch fails and the rest goes on (inotify lost events, the log is gone). REASON.
   case degraded = "degraded"
+  /// What `degraded`, or `quarantineProblem`, told of is over. REASON.
+  case restored = "restored"
   /// An administrator asked for a look (SIGUSR1): how the queue stands and what the look cost.
   case looked = "looked"
 
@@ -63,6 +65,7 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
     case .stopping: "ac8720ff52c14e168c06a2b906f0eeb4"
     case .recovered: "391f11b3d2cf4473828304f96c4475a1"
     case .degraded: "cc2283dddd5f4c5ba8bcbb1f39d69c22"
+    case .restored: "745a6d6235c54433b4ec58bde47881a2"
     case .looked: "346224911e2a443b8ec66692d402456b"
     }
   }

@@ -19,6 +19,8 @@ public struct ServiceNotifier: Sendable {
   public let watchdogInterval: Duration?
   /// A path, or `@` and an abstract name.
   private let socketName: String?
+  /// Opened once: a process that has no descriptor left must still be able to say that it lives.
+  private let socket: Datagram.Socket?
 
   /// Reads the environment that systemd gave.
   public init() {
@@ -27,6 +29,7 @@ public struct ServiceNotifier: Sendable {
 
   init(environment: (String) -> String?) {
     socketName = environment("NOTIFY_SOCKET").flatMap { $0.isEmpty ? nil : $0 }
+    socket = socketName == nil ? nil : Datagram.Socket()
     let watched = environment("WATCHDOG_PID").map { $0 == String(getpid()) } ?? true
     let microseconds = environment("WATCHDOG_USEC").flatMap { Int64($0) } ?? 0
     watchdogInterval = watched && microseconds > 0 ? .microseconds(microseconds) : nil
@@ -67,7 +70,7 @@ public struct ServiceNotifier: Sendable {
   static let statusLimit = 1024
 
   private func send(_ assignments: [String], _ status: String?) -> Outcome {
-    guard let socketName else { return .notSupervised }
+    guard let socketName, let socket else { return .notSupervised }
     var lines = assignments
     if let status {
       // A line end would start another assignment: a hostile name in a status must not say STOPPING=1. Decoding
@@ -75,36 +78,7 @@ public struct ServiceNotifier: Sendable {
       let bytes = SingleLine.make(status).prefix(Self.statusLimit)
       lines.append("STATUS=" + String(decoding: bytes, as: UTF8.self))
     }
-    let code = Datagram.send(Array(lines.joined(separator: "\n").utf8), to: socketName)
+    let code = socket.send(Array(lines.joined(separator: "\n").utf8), to: socketName)
     return code == 0 ? .sent : .failed(code: code)
-  }
-}
-
-/// One datagram to a Unix socket.
-private enum Datagram {
-  /// - Returns: 0, or an `errno` value.
-  static func send(_ bytes: [UInt8], to name: String) -> Int32 {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    var path = Array(name.utf8)
-    let isAbstract = path.first == UInt8(ascii: "@")
-    guard isAbstract || path.first == UInt8(ascii: "/") else { return EAFNOSUPPORT }
-    // One byte is left for the NUL that ends a path.
-    guard path.count < MemoryLayout.size(ofValue: address.sun_path) else { return ENAMETOOLONG }
-    if isAbstract { path[0] = 0 }
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path) }
-    let offset = MemoryLayout<sockaddr_un>.offset(of: \.sun_path) ?? 2
-    let length = socklen_t(offset + path.count + (isAbstract ? 0 : 1))
-
-    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { return errno }
-    defer { close(descriptor) }
-    let flags = Int32(MSG_NOSIGNAL | MSG_DONTWAIT)
-    let sent = withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        sendto(descriptor, bytes, bytes.count, flags, $0, length)
-      }
-    }
-    return sent == bytes.count ? 0 : errno
   }
 }

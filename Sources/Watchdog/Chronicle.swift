@@ -35,7 +35,6 @@ extension PollReport {
   mutating func append(_ later: PollReport) {
     observations += later.observations
     damaged += later.damaged
-    notes += later.notes
     hasMore = hasMore || later.hasMore
     statistics.new += later.statistics.new
     statistics.gone += later.statistics.gone

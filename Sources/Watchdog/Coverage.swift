@@ -29,7 +29,7 @@ struct Coverage: Sendable {
   private var order: [Turn] = []
   private var settled = 0
   /// Messages of before are not counted: the log is read from here on.
-  private let begin: Timestamp
+  private var begin: Timestamp
 
   init(since begin: Timestamp) { self.begin = begin }
 
@@ -67,6 +67,14 @@ struct Coverage: Sendable {
       order.removeFirst(settled)
       settled = 0
     }
+  }
+
+  /// The counts stay; what waits is given up.
+  mutating func clockWasSet(at now: Timestamp) {
+    waiting = [:]
+    order = []
+    settled = 0
+    begin = now
   }
 
   private mutating func see(_ side: Side, _ id: UInt64, _ pid: Int?, _ time: Timestamp) {

@@ -1,6 +1,7 @@
 import Glibc
 import Mail
 import Storms
+import Synchronization
 import Systemd
 
 /// Something that people or programs should hear of. One typed event feeds the journal, the terminal and JSON, so they cannot disagree.
@@ -59,22 +60,81 @@ extension JournalField.Name {
   fileprivate var isNumber: Bool { [.incident, .messages, .id].contains(self) }
 }
 
-/// Takes events somewhere. A sink never throws into the loop.
+/// Takes events somewhere. A sink never throws into the loop, and never waits.
 public protocol EventSink: Sendable {
   func take(_ event: Event)
+  /// Called at every look.
+  /// - Returns: why events do not arrive at the moment.
+  func tend() -> String?
 }
 
-/// The systemd journal; where that cannot take an event, standard error.
-public struct JournalSink: EventSink {
-  public init() {}
+extension EventSink {
+  public func tend() -> String? { nil }
+}
+
+/// The systemd journal. What it does not take waits for it, the oldest given up when there is too much; where there is none, standard error has it.
+public final class JournalSink: EventSink {
+  static let mostWaiting = 1000
+
+  private struct State {
+    var waiting: [Event] = []
+    var lost = 0
+    var hasWorked = false
+    var trouble: String?
+  }
+  private let state = Mutex(State())
+  private let send: @Sendable (Event) throws(JournalError) -> Void
+
+  public convenience init() {
+    self.init { event throws(JournalError) in
+      try Journal.send(event.id, event.wholeMessage, priority: event.priority, event.fields)
+    }
+  }
+
+  init(_ send: @escaping @Sendable (Event) throws(JournalError) -> Void) { self.send = send }
 
   public func take(_ event: Event) {
-    do {
-      try Journal.send(event.id, event.wholeMessage, priority: event.priority, event.fields)
-    } catch {
-      guard Journal.holdsStandardError else { return }
-      let line = Array("\(event.id.rawValue): \(event.wholeMessage) (\(error))\n".utf8)
-      _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    state.withLock { state in
+      if state.waiting.count >= Self.mostWaiting {
+        state.waiting.removeFirst()
+        state.lost += 1
+      }
+      state.waiting.append(event)
+      deliver(&state)
+    }
+  }
+
+  public func tend() -> String? {
+    state.withLock { state in
+      if !state.waiting.isEmpty { deliver(&state) }
+      return state.trouble
+    }
+  }
+
+  private func deliver(_ state: inout State) {
+    var done = 0
+    defer { state.waiting.removeFirst(done) }
+    for var event in state.waiting {
+      if state.lost > 0 {
+        event.message += " (\(state.lost) earlier events are lost: the journal did not take them)"
+      }
+      do throws(JournalError) {
+        try send(event)
+        state.hasWorked = true
+        state.trouble = nil
+        state.lost = 0
+      } catch {
+        // Without systemd there is no journal, and standard output has it all.
+        guard Journal.holdsStandardError || state.hasWorked else {
+          done = state.waiting.count
+          return
+        }
+        state.trouble = "\(error)"
+        guard case .noJournal = error, Journal.holdsStandardError,
+          Journal.writeToStandardError("\(event.id.rawValue): \(event.wholeMessage) (\(error))\n")
+        else { return }
+      }
+      done += 1
     }
   }
 }

@@ -31,7 +31,7 @@ struct FlowMeter: Sendable {
   private(set) var samples: [Sample] = []
   private var inferred = OutcomeTotals()
   private var unseen = 0
-  private let begin: Timestamp
+  private var begin: Timestamp
 
   /// What happened before `begin` is not counted.
   init(since begin: Timestamp) { self.begin = begin }
@@ -74,6 +74,12 @@ struct FlowMeter: Sendable {
       samples.removeFirst(samples.count - Self.capacity + 1)
     }
     samples.append(Self.sample(counts, totals, at: now))
+  }
+
+  /// What was noted by the old clock means nothing by the new one.
+  mutating func clockWasSet(at now: Timestamp) {
+    samples = []
+    begin = now
   }
 
   /// Seconds between two samples as they were: the policy may have the queue looked at less often.

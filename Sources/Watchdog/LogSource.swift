@@ -94,6 +94,13 @@ final class LogSource {
     return report
   }
 
+  /// What waits for its partner by the old clock finds none by the new one.
+  func clockWasSet(at now: Timestamp) {
+    savedAt = now
+    lastLine = nil
+    coverage?.clockWasSet(at: now)
+  }
+
   /// Counts what was seen, on its way to the detector.
   func count(_ observation: Observation) { coverage?.take(observation) }
 

@@ -46,6 +46,14 @@ struct Metrics: Sendable {
     if let running = status.queue.senderIsRunning {
       page.add("qmail_send_running", .gauge, "Whether qmail-send is at work.", running ? 1 : 0)
     }
+    page.add(
+      "trouble", .gauge, "What does not work at the moment, 1 each, by kind.",
+      Troubles.Kind.allCases.map { kind in
+        (
+          ["kind": kind.rawValue],
+          status.troubles?.contains { $0.kind == kind.rawValue } == true ? 1 : 0
+        )
+      })
     let queue = status.queue
     page.add("queue_messages", .gauge, "Messages in the queue.", queue.messages)
     page.add(

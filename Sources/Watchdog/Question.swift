@@ -59,23 +59,13 @@ public struct Daemon: Sendable {
 
   /// Asks, and returns the answer's lines.
   public func lines(_ question: Question) throws(NoAnswer) -> [ArraySlice<UInt8>] {
-    var answer: [UInt8] = []
+    let answer: [UInt8]
     do throws(FileError) {
       let socket = try UnixSocket.connect(to: path, patience: patience)
       let asked = ((try? JSONEncoder().encode(question)).map(Array.init) ?? []) + [0x0A]
-      guard send(socket.number, asked, asked.count, Int32(MSG_NOSIGNAL)) == asked.count else {
-        throw FileError("ask", path)
-      }
-      var piece = [UInt8](repeating: 0, count: 1 << 16)
-      while answer.count <= QuestionServer.longestAnswer {
-        let count = recv(socket.number, &piece, piece.count, 0)
-        if count == 0 { break }
-        if count < 0 {
-          if errno == EINTR { continue }
-          throw FileError("read from", path)
-        }
-        answer += piece[..<count]
-      }
+      try UnixSocket.send(asked, to: socket)
+      answer = try UnixSocket.receive(
+        from: socket, limit: QuestionServer.longestAnswer + (64 << 10))
     } catch {
       throw NoAnswer(error)
     }

@@ -61,6 +61,12 @@ actor QuestionServer {
     self.answer = answer
   }
 
+  /// The socket that commands find is this one's.
+  var isInPlace: Bool {
+    guard let file, let now = try? FileStatus.of(path) else { return false }
+    return now.isSameFile(as: file)
+  }
+
   func start() {
     isServing = true
     let source = DispatchSource.makeReadSource(

@@ -21,6 +21,7 @@ public final class Recorder {
   private let fullPass: Duration
   private var nextPass: Timestamp
   private var nextCounts: Timestamp
+  private var blindSpot: String?
 
   /// - Parameter output: a path that does not exist yet, gzipped when it ends in `.gz`; `-` for standard output.
   /// - Throws: `QueueError`, `ControlError` or `FileError`.
@@ -61,7 +62,11 @@ public final class Recorder {
     if !written.observations.isEmpty {
       found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
     }
-    for note in found.notes + written.notes { onNote(note) }
+    for note in written.notes { onNote(note) }
+    if watcher.blindSpot != blindSpot {
+      blindSpot = watcher.blindSpot
+      if let blindSpot { onNote(blindSpot) }
+    }
     try write(Chronicle.merge(queue: found.observations, log: written.observations))
     guard now >= nextCounts else { return }
     nextCounts = now + .seconds(1)

@@ -13,6 +13,8 @@ public struct StatusReport: Codable, Sendable, Hashable {
   public var qmail: String
   /// Why the queue cannot be watched just now; nil when all is well.
   public var trouble: String?
+  /// What does not work at the moment, the queue included.
+  public var troubles: [Trouble]?
   /// What works less well than it could: lost inotify, unknown badmailfrom dialect.
   public var notes: [String]
   public var queue: Queue
@@ -26,6 +28,15 @@ public struct StatusReport: Codable, Sendable, Hashable {
   public var damagedLedger: String?
   /// qmail-send's log; nil when the policy wants none.
   public var log: Log?
+
+  public struct Trouble: Codable, Sendable, Hashable {
+    /// `queue`, `events`, `messages`, `ledger`, `blocking`, `quarantine`, `state`, `history`, `metrics`, `questions` or `journal`.
+    public var kind: String
+    public var what: String
+    public var why: String
+    /// Unix time.
+    public var since: Double
+  }
 
   public struct Queue: Codable, Sendable, Hashable {
     public var messages = 0
@@ -101,12 +112,14 @@ public struct StatusReport: Codable, Sendable, Hashable {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let bytes = (try? encoder.encode(self)).map(Array.init) ?? []
-    try Replacement.write(bytes, to: Self.path(state: state), mode: 0o600, durable: false)
+    try Replacement.write(
+      Escaping.json(bytes), to: Self.path(state: state), mode: 0o600, durable: false)
   }
 
   /// One line for systemd's STATUS: counts first, then the storms.
   public var line: String {
-    if let trouble { return "Cannot watch: \(trouble)" }
+    let others = (troubles ?? []).filter { $0.kind != "queue" }.map { "\($0.what): \($0.why)" }
+    if let trouble { return (["Cannot watch: \(trouble)"] + others).joined(separator: "; ") }
     var parts = ["\(queue.messages) messages, \(queue.unprocessed) unprocessed"]
     if let bouncing = queue.bouncing { parts[0] += ", \(bouncing) bouncing" }
     if queue.unread > 0 { parts[0] += ", \(queue.unread) still to be read" }
@@ -119,6 +132,7 @@ public struct StatusReport: Codable, Sendable, Hashable {
     if activeBlocks > 0 { parts.append("\(activeBlocks) blocked") }
     if let damagedLedger { parts.append("the ledger was damaged, see \(damagedLedger)") }
     if quarantined > 0 { parts.append("\(quarantined) in quarantine") }
+    if !others.isEmpty { parts = ["degraded"] + others + parts }
     return "\(mode): " + parts.joined(separator: "; ")
   }
 }

@@ -7,11 +7,10 @@ import Storms
 /// Keeps what the detector was told, so that `qwarden replay --history` can ask what another policy would have done: a gzipped trace an
 /// hour, the oldest removed first when there is too much.
 ///
-/// Never throws into the loop: a disk that is full or cannot be written is told once, nothing is kept meanwhile, and it is tried again
-/// every minute. A kill loses what was not yet flushed: ``flushPause`` at most.
+/// Never throws into the loop: on a disk that is full or cannot be written nothing is kept, and it is tried again every ten seconds. A kill loses what was not yet flushed: ``flushPause`` at most.
 struct TrafficHistory {
   static let flushPause = 2.0
-  private static let retryPause = 60.0
+  private static let retryPause = 10.0
   /// A segment this small a part of the whole is ended early, so that the bound holds well.
   private static let parts: Int64 = 16
 
@@ -27,7 +26,10 @@ struct TrafficHistory {
   private var now: Timestamp
   private var flushed: Timestamp
   private var retry: Timestamp?
-  private var notes: [String] = []
+  /// Why nothing is kept at the moment.
+  private(set) var trouble: String?
+  /// How far the clock was set forward: what is old by it alone is not removed.
+  private var lead = Duration.zero
 
   init(_ policy: Policy.History, state: String, header: TraceReader.Header, at now: Timestamp) {
     self.policy = policy
@@ -57,9 +59,17 @@ struct TrafficHistory {
     }
   }
 
+  /// The clock was set: a new segment bears the new time.
+  mutating func clockWasSet(by shift: Duration, at now: Timestamp) {
+    lead = max(.zero, lead + shift)
+    self.now = now
+    flushed = now
+    retry = nil
+    end()
+  }
+
   /// Flushes, begins a new hour, removes what is too old or too much. To be called at every look.
-  /// - Returns: what is to be told.
-  mutating func tend(at now: Timestamp) -> [String] {
+  mutating func tend(at now: Timestamp) {
     self.now = now
     if policy.size == 0 { end() }
     if let sink, abs(now.seconds(since: flushed)) >= Self.flushPause {
@@ -69,14 +79,10 @@ struct TrafficHistory {
         let size = sink.size
         if now.hour != history.hour || size > history.policy.size / Self.parts { history.end() }
         try history.prune(beside: size)
-        if history.retry != nil {
-          history.retry = nil
-          history.notes.append("the history is kept again")
-        }
+        history.retry = nil
+        history.trouble = nil
       }
     }
-    defer { notes = [] }
-    return notes
   }
 
   /// Ends the segment in good order.
@@ -105,7 +111,7 @@ struct TrafficHistory {
     var segments = try folder.segments()
     if sink != nil, !segments.isEmpty { segments.removeLast() }
     var total = segments.reduce(0) { $0 + $1.size }
-    let oldest = now - policy.keep
+    let oldest = now - policy.keep - lead
     for segment in segments where segment.written < oldest || total + size > policy.size {
       try folder.remove(segment)
       total -= segment.size
@@ -120,7 +126,7 @@ struct TrafficHistory {
       sink = nil
       kept = nil
       retry = now + .seconds(Self.retryPause)
-      notes.append("no history is kept: \(folder.path): \(error.reason)")
+      trouble = "\(folder.path): \(error.reason)"
     }
   }
 }

@@ -57,8 +57,8 @@ public actor Watchdog {
   let notifier = ServiceNotifier()
   let instance: FileLock
   let ledger: Ledger
-  /// Where the ledger found at the start is now, if it was damaged.
-  let damagedLedger: String?
+  /// Where the ledger found damaged, at the start or later, is now.
+  var damagedLedger: String?
   let responder: Responder
   let watcher: QueueWatcher
   let reader: EntryReader
@@ -96,10 +96,19 @@ public actor Watchdog {
   /// And of the last writing of the metrics.
   var lastMetrics = -1e9
 
-  let started: Timestamp
+  var started: Timestamp
   var look = StatusReport.Look()
-  var trouble: String?
+  var troubles = Troubles()
+  var clock = ClockWatch()
+  /// How far the clock was set, and what is to run out is not moved yet.
+  var unmoved = Duration.zero
   var notes: [String]
+  /// Of the ledger, as last read.
+  var kept = 0
+  var activeBlocks = 0
+  /// Storm events that are still to be planned for, since the ledger could not be used.
+  var unplanned: [StormEvent] = []
+  var released: Set<Int32> = []
   var senderIsRunning: Bool?
   var progress = QuarantineProgress()
   /// The storms as the ledger has them: a storm that stands still is not written, and flushed, again at every tick.
@@ -186,14 +195,7 @@ public actor Watchdog {
     onSignal(SIGINT) { $0.stop(because: "SIGINT") }
     onSignal(SIGHUP) { $0.reload() }
     onSignal(SIGUSR1) { $0.lookAgain() }
-    if let descriptor = watcher.eventDescriptor {
-      let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: executor.queue)
-      source.setEventHandler { @Sendable [weak self] in
-        self?.assumeIsolated { $0.lookSoon() }
-      }
-      source.activate()
-      queueEvents = source
-    }
+    awaitQueue()
     watcher.readArrivals { [weak self, queue = executor.queue] in
       queue.async { @Sendable [weak self] in self?.assumeIsolated { $0.lookSoon() } }
     }
@@ -201,6 +203,18 @@ public actor Watchdog {
     awaitQuestions()
     tick(fullPass: true)
     notifier.ready(status: report().line)
+  }
+
+  /// Looks when inotify has something; called again where there was no inotify to be had.
+  func awaitQueue() {
+    guard onStop != nil, queueEvents == nil, !lookIsDue, let descriptor = watcher.eventDescriptor
+    else { return }
+    let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: executor.queue)
+    source.setEventHandler { @Sendable [weak self] in
+      self?.assumeIsolated { $0.lookSoon() }
+    }
+    source.activate()
+    queueEvents = source
   }
 
   func begin() {

@@ -10,8 +10,12 @@ import Storms
 
 // What the daemon answers.
 extension Watchdog {
-  /// Serves the socket. A watch without it is still a watch: what stands in the way is told once.
+  /// Serves the socket, anew where it has gone. A watch without it is still a watch.
   func awaitQuestions() {
+    guard onStop != nil else { return }
+    if let questions, questions.assumeIsolated({ $0.isInPlace }) { return }
+    questions?.assumeIsolated { $0.stop() }
+    questions = nil
     do {
       let server = try QuestionServer(
         at: QuestionServer.path(state: configuration.places.state), on: executor
@@ -20,8 +24,9 @@ extension Watchdog {
       }
       server.assumeIsolated { $0.start() }
       questions = server
+      works(.questions)
     } catch {
-      note("commands cannot ask this daemon anything: \(error)", at: WallClock.now())
+      fails(.questions, "\(error)", at: WallClock.now())
     }
   }
 
@@ -48,7 +53,7 @@ extension Watchdog {
   private func json(_ answer: some Encodable) -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return (try? encoder.encode(answer)).map(Array.init) ?? []
+    return (try? encoder.encode(answer)).map { Escaping.json(Array($0)) } ?? []
   }
 
   private func topReport(rows: Int) -> TopReport {

@@ -48,7 +48,7 @@ extension Watchdog {
   }
 
   /// At the start: what was written while qwarden did not run comes before the first look at the queue.
-  func catchUp() throws(LedgerError) -> [StormEvent] {
+  func catchUp() -> [StormEvent] {
     guard !hasCaughtUp else { return [] }
     hasCaughtUp = true
     var events: [StormEvent] = []
@@ -56,7 +56,7 @@ extension Watchdog {
       let now = WallClock.now()
       let report = log.read(at: now)
       for text in report.notes { note(text, at: now) }
-      events += try take(report.observations)
+      events += take(report.observations)
       guard report.hasMore else { return events }
       notifier.keepAlive(
         status: "reading what qmail-send logged meanwhile", isStarting: true)
@@ -64,10 +64,6 @@ extension Watchdog {
   }
 
   func saveLogPosition(at now: Timestamp, isLast: Bool = false) {
-    do {
-      try log.save(at: now, isLast: isLast)
-    } catch {
-      note("the place reached in the log cannot be saved: \(error)", at: now)
-    }
+    do { try log.save(at: now, isLast: isLast) } catch { fails(.state, "\(error)", at: now) }
   }
 }

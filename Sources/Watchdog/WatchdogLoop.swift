@@ -40,23 +40,33 @@ extension Watchdog {
     schedule()
   }
 
+  /// Events kept while the ledger cannot be used: in the end there is no more memory for them than for the intents.
+  private static let mostUnplanned = 200_000
+
   /// The timer: everything that is due.
   func tick(fullPass: Bool) {
     observe(fullPass: fullPass || seconds() >= nextFullPass)
     let now = WallClock.now()
-    if trouble == nil {
+    tendLedger(at: now)
+    if troubles[.queue] == nil {
       see(watcher.health(at: now))
       see(Observation(time: now, event: .counts(watcher.counts)))
       flow.sample(watcher.counts, at: now)
+      plan(at: now)
       reconsiderBlocks(at: now)
-      tell(responder.tendBlocks(at: now), at: now)
-      tell(responder.expireQuarantine(at: now), at: now)
       remember(detector.storms, at: now)
       draw(detector.storms, at: now)
-      saveLogPosition(at: now)
       work()
     }
-    for text in history.tend(at: now) { note(text, at: now) }
+    tendClock()
+    // Not by a clock that the ledger knows nothing of.
+    if unmoved == .zero {
+      tell(responder.tendBlocks(at: now), at: now)
+      tell(responder.expireQuarantine(at: now), at: now)
+    }
+    saveLogPosition(at: now)
+    history.tend(at: now)
+    attend(at: now)
     publish()
     schedule()
   }
@@ -65,13 +75,14 @@ extension Watchdog {
   func observe(fullPass: Bool) {
     let begun = WallClock.monotonic()
     let now = WallClock.now()
+    if let shift = clock.shift() { clockWasSet(by: shift, at: now) }
     if fullPass { nextFullPass = seconds() + policy.polling.fullPass.inSeconds }
     if fullPass, log.retry(at: now) { awaitLog() }
     do {
-      var events = try catchUp()
+      var events = catchUp()
       var found: PollReport
       do { found = try watcher.poll(at: now, fullPass: fullPass, atMost: Self.atOnce) } catch {
-        act(on: events + (try take(readLog(at: now))), at: now)
+        act(on: events + take(readLog(at: now)), at: now)
         throw error
       }
       // The queue first, since messages live for milliseconds; and again for what came while the log was read, so that of every
@@ -80,16 +91,9 @@ extension Watchdog {
       if !written.isEmpty {
         found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
       }
-      if trouble != nil {
-        trouble = nil
-        tell(
-          Event(
-            .queueReadable, at: now, .notice, "the queue can be read again",
-            [JournalField(.path, "\(configuration.places.qmail)/queue")]))
-      }
-      for text in found.notes { note(text, at: now) }
-      for damage in found.damaged { tell(degraded("message \(damage.id): \(damage.why)", at: now)) }
-      events += try take(Chronicle.merge(queue: found.observations, log: written))
+      works(.queue)
+      tellOfDamaged(found.damaged, at: now)
+      events += take(Chronicle.merge(queue: found.observations, log: written))
       look.new = found.statistics.new
       look.gone = found.statistics.gone
       look.opened = found.statistics.opened
@@ -97,24 +101,22 @@ extension Watchdog {
       look.missed += found.statistics.missed
       moreIsThere = found.hasMore
       act(on: events, at: now)
-    } catch let error as QueueError {
-      blind(error, at: now)
     } catch {
-      note("the ledger cannot be read: \(error)", at: now)
+      fails(.queue, "\(error)", at: now)
     }
     look.seconds = Double(WallClock.monotonic() - begun) / 1e9
     lastLook = seconds()
   }
 
-  /// Hands what was seen to the detector, our own doing left out.
-  func take(_ observations: [Observation]) throws(LedgerError) -> [StormEvent] {
+  /// Hands what was seen to the detector, our own doing left out. Without the ledger it goes on with what is known of that.
+  func take(_ observations: [Observation]) -> [StormEvent] {
     guard let last = observations.last else { return [] }
     // What a command takes out is copied in the ledger before its first mark, and so before the mark can be among these observations.
-    for identity in try ledger.ordered(since: lastTaken - .seconds(60)) {
-      disregard(identity, at: observations[0].time)
+    if let ordered = try? ledger.ordered(since: lastTaken - .seconds(60)) {
+      for identity in ordered { disregard(identity, at: observations[0].time) }
+      lastTaken = last.time
     }
-    lastTaken = last.time
-    let released = try ledger.releasePIDs(since: last.time - .seconds(86_400))
+    released = (try? ledger.releasePIDs(since: last.time - .seconds(86_400))) ?? released
     var events: [StormEvent] = []
     for observation in observations {
       log.count(observation)
@@ -152,42 +154,48 @@ extension Watchdog {
     act(on: detector.observe(observation), at: observation.time)
   }
 
-  func blind(_ error: QueueError, at now: Timestamp) {
-    guard trouble != error.description else { return }
-    trouble = error.description
-    tell(
-      Event(
-        .queueUnreadable, at: now, .alert, "the queue cannot be watched: \(error)",
-        [JournalField(.path, error.path), JournalField(.reason, error.description)]))
-  }
-
-  /// Plans and performs what storm events call for, and tells of them.
+  /// Tells of storm events and does what they call for.
   func act(on events: [StormEvent], at now: Timestamp) {
     guard !events.isEmpty else { return }
+    for event in events {
+      switch event {
+      case .began(let storm), .changed(let storm):
+        if event.isBeginning { metrics.count(storm.kind) }
+        tell(
+          Event(
+            event.isBeginning ? .stormBegan : .stormChanged, of: storm, mode: policy.mode, at: now))
+      case .ended(let storm):
+        draw([storm], at: now, isLast: true)
+        let kept = (try? ledger.quarantineCounts(incident: storm.incident)) ?? [:]
+        told.remove(storm.incident)
+        tell(
+          Event(
+            endOf: storm, setAside: (kept[.marked] ?? 0) + (kept[.gone] ?? 0), mode: policy.mode,
+            at: now))
+      case .joined: break
+      }
+    }
+    unplanned += events
+    if unplanned.count > Self.mostUnplanned {
+      unplanned.removeFirst(unplanned.count - Self.mostUnplanned)
+    }
+    plan(at: now)
+  }
+
+  /// Plans and performs what storm events call for. While the ledger cannot be used they wait: nothing is done that is not written down.
+  func plan(at now: Timestamp) {
+    guard !unplanned.isEmpty else { return }
     do {
       var context = try responder.context(
         at: now, storms: detector.storms, queueMessages: watcher.counts.messages)
       var planned: [PlannedAction] = []
-      for event in events {
+      for event in unplanned {
         switch event {
         case .began(let storm), .changed(let storm):
-          if event.isBeginning { metrics.count(storm.kind) }
           try ledger.record(storm)
           context.storms[storm.incident] = storm
-          tell(
-            Event(
-              event.isBeginning ? .stormBegan : .stormChanged, of: storm, mode: policy.mode,
-              at: now))
           planned += ResponsePlanner.plan(event, policy: policy, context: context)
-        case .ended(let storm):
-          try ledger.record(storm)
-          draw([storm], at: now, isLast: true)
-          let kept = try ledger.quarantineCounts(incident: storm.incident)
-          told.remove(storm.incident)
-          tell(
-            Event(
-              endOf: storm, setAside: (kept[.marked] ?? 0) + (kept[.gone] ?? 0), mode: policy.mode,
-              at: now))
+        case .ended(let storm): try ledger.record(storm)
         case .joined(let incident, let identity):
           let entry = policy.protect == Policy.Protection() ? nil : read(identity)
           let actions = ResponsePlanner.plan(event, policy: policy, context: context, entry: entry)
@@ -197,6 +205,7 @@ extension Watchdog {
           planned += actions
         }
       }
+      unplanned = []
       tell(responder.perform(planned, at: now), at: now)
       progress.hasMore =
         progress.hasMore
@@ -204,7 +213,7 @@ extension Watchdog {
           if case .quarantine = action.action { action.decision == .perform } else { false }
         }
     } catch {
-      tell(degraded("the ledger cannot be used: \(error)", at: now))
+      fails(.ledger, "\(error)", at: now)
     }
   }
 
@@ -227,7 +236,7 @@ extension Watchdog {
       }
       tell(responder.perform(planned, at: now), at: now)
     } catch {
-      tell(degraded("the ledger cannot be used: \(error)", at: now))
+      fails(.ledger, "\(error)", at: now)
     }
   }
 

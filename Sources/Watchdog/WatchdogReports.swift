@@ -14,7 +14,12 @@ extension Watchdog {
     lastReport = seconds()
     let report = report()
     notifier.keepAlive(status: report.line)
-    try? report.write(state: configuration.places.state)
+    do {
+      try report.write(state: configuration.places.state)
+      works(.state)
+    } catch {
+      fails(.state, "\(error)", at: WallClock.now())
+    }
     writeMetrics(report)
   }
 
@@ -24,9 +29,10 @@ extension Watchdog {
     do {
       try Replacement.write(
         Array(metrics.text(report, flow).utf8), to: path, mode: 0o644, durable: false)
+      works(.metrics)
     } catch {
-      note(
-        "the metrics cannot be written: \(error); in the unit's sandbox their directory needs a line ReadWritePaths=",
+      fails(
+        .metrics, "\(error); in the unit's sandbox their directory needs a line ReadWritePaths=",
         at: WallClock.now())
     }
   }
@@ -49,21 +55,24 @@ extension Watchdog {
     queue.doneOnly = counts.doneOnly
     queue.senderIsRunning = senderIsRunning
     queue.unread = watcher.unread
-    let kept = try? ledger.quarantineCounts()
+    if let counts = try? ledger.quarantineCounts() {
+      kept = (counts[.marked] ?? 0) + (counts[.gone] ?? 0)
+    }
+    activeBlocks = (try? ledger.standingBlocks().count) ?? activeBlocks
     var report = StatusReport(
       version: configuration.version, pid: getpid(), started: started.seconds,
       written: WallClock.now().seconds, mode: policy.mode.rawValue,
-      qmail: configuration.places.qmail, trouble: trouble, notes: notes, queue: queue,
+      qmail: configuration.places.qmail, trouble: troubles[.queue], notes: notes, queue: queue,
       lastLook: look,
       storms: detector.storms.map {
         StatusReport.OpenStorm(
           incident: $0.incident, kind: $0.kind.rawValue, began: $0.began.seconds,
           messages: $0.evidence.messages, reason: $0.reason)
       },
-      activeBlocks: (try? ledger.standingBlocks().count) ?? 0,
-      quarantined: (kept?[.marked] ?? 0) + (kept?[.gone] ?? 0),
+      activeBlocks: activeBlocks, quarantined: kept,
       quarantinePending: progress.waiting)
     report.damagedLedger = damagedLedger
+    report.troubles = troubles.report
     report.log = log.status(at: WallClock.now())
     return report
   }
@@ -74,7 +83,7 @@ extension Watchdog {
       for storm in storms { try ledger.record(storm) }
       remembered = storms
     } catch {
-      note("the ledger cannot be written: \(error)", at: now)
+      fails(.ledger, "\(error)", at: now)
     }
   }
 
@@ -108,13 +117,14 @@ extension Watchdog {
         pointed[storm.incident] = point
       }
     } catch {
-      note("the ledger cannot be written: \(error)", at: now)
+      fails(.ledger, "\(error)", at: now)
     }
   }
 
   func tell(_ event: Event) { for sink in sinks { sink.take(event) } }
 
   func tell(_ outcomes: [Outcome], at now: Timestamp) {
+    var failures: [String: Int] = [:]
     for outcome in outcomes {
       metrics.count(outcome)
       if case .quarantined(let record) = outcome, let incident = record.incident,
@@ -122,7 +132,18 @@ extension Watchdog {
       {
         untold[incident, default: 0] += 1
       }
+      if case .failed(let failure) = outcome {
+        if let kind = kind(of: failure) {
+          fails(kind, failure.description, at: now)
+          continue
+        }
+        failures[failure.action, default: 0] += 1
+        if failures[failure.action, default: 0] > Self.mostAlike { continue }
+      }
       if let event = Event(outcome, policy: policy, at: now) { tell(event) }
+    }
+    for (action, count) in failures where count > Self.mostAlike {
+      tell(degraded("\(count - Self.mostAlike) more like it: cannot \(action)", at: now))
     }
   }
 
@@ -140,15 +161,20 @@ extension Watchdog {
 
   func note(_ text: String, at now: Timestamp) {
     guard !notes.contains(text) else { return }
+    if notes.count >= Self.mostNotes { notes.removeFirst() }
     notes.append(text)
     tell(degraded(text, at: now))
   }
+
+  /// Notes kept for the status, and failures of one kind told one by one.
+  private static let mostNotes = 50
+  private static let mostAlike = 5
 
   func tellOfDamage(_ aside: String, at now: Timestamp) {
     let text =
       "the ledger was damaged and is set aside as \(aside); a new one is begun: messages in quarantine are taken up from their directory, "
       + "blocks in badmailfrom are lifted, earlier incidents are forgotten"
-    notes.append(text)
+    if notes.count < Self.mostNotes { notes.append(text) }
     tell(
       Event(
         .degraded, at: now, .alert, text,

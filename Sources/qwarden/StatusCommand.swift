@@ -32,7 +32,7 @@ struct Status: ParsableCommand {
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
       if let data = try? encoder.encode(report) {
-        Output.line(String(decoding: data, as: UTF8.self))
+        Output.line(String(decoding: Escaping.json(Array(data)), as: UTF8.self))
       }
       return
     }
@@ -41,7 +41,9 @@ struct Status: ParsableCommand {
     Output.line(
       "qwarden \(report.version), pid \(report.pid), up \(ago(report.started)), \(report.mode) mode, watching \(report.qmail)"
     )
-    if let trouble = report.trouble { Output.line("trouble:    \(trouble)") }
+    for trouble in report.troubles ?? [] {
+      Output.line("trouble:    \(trouble.what), since \(ago(trouble.since)): \(trouble.why)")
+    }
     var queue =
       "\(report.queue.messages) messages, \(report.queue.unprocessed) not yet preprocessed"
     for (count, what) in [

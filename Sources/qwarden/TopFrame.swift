@@ -52,8 +52,9 @@ struct TopFrame {
     lines.append(
       split(
         line(
-          ("qwarden", .strong), ("  \(status.mode)", status.mode == "observe" ? .waiting : nil),
-          ("  up \(Readable.age(report.time - status.started))  \(status.qmail)", nil)),
+          ("qwarden", .strong),
+          ("  \(escape(status.mode))", status.mode == "observe" ? .waiting : nil),
+          ("  up \(Readable.age(report.time - status.started))  \(escape(status.qmail))", nil)),
         line(("\(clock) UTC", .dim))))
     let queue = status.queue
     let leaving = queue.doneOnly ?? 0
@@ -81,7 +82,9 @@ struct TopFrame {
       state.append(("   qmail-send is not running", .bad))
     }
     lines.append(Line(state))
-    let troubles = [warning, status.trouble].compactMap { $0 } + status.notes.suffix(1)
+    let troubles =
+      [warning, status.trouble].compactMap { $0 }
+      + (status.troubles ?? []).map { "\($0.what): \($0.why)" } + status.notes.suffix(1)
     if let trouble = troubles.first { lines.append(line((escape(trouble), .bad))) }
     return lines
   }

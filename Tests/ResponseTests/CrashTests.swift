@@ -1,9 +1,11 @@
 import Files
 import Foundation
+import GRDB
 import Glibc
 import Ledger
 import Mail
 import Policy
+import Preload
 import QmailControl
 import QmailQueue
 import QmailSimulator
@@ -16,17 +18,17 @@ import Testing
 /// A shim that LD_PRELOAD puts between the program and libc counts the calls and kills. `make crash` does it for every n; the suite for a
 /// sample that is another in each sequence.
 @Suite(
-  .serialized, .enabled(if: CrashShim.shared != nil, "needs a C compiler and the built program"))
+  .serialized, .enabled(if: Shim.shared != nil, "needs a C compiler and the built program"))
 struct CrashTests {
   enum Sequence: String, CaseIterable {
-    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine
+    case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine, migrateLedger
   }
 
   @Test(
     "killed before any call that changes something: nothing lost, nothing half done",
     arguments: Sequence.allCases)
   func everyCall(_ sequence: Sequence) throws {
-    let shim = try #require(CrashShim.shared)
+    let shim = try #require(Shim.shared)
     let whole = try Crash(sequence, shim)
     let calls = try whole.begin(at: nil)
     #expect(calls > 10, "\(sequence): only \(calls) calls were counted")
@@ -50,9 +52,9 @@ struct CrashTests {
 }
 
 /// One run of a sequence on a simulated qmail of its own.
-private final class Crash {
+final class Crash {
   let sequence: CrashTests.Sequence
-  let shim: CrashShim
+  let shim: Shim
   let bench: Workbench
   let layout: QueueLayout
   var messages: [EntryIdentity: [UInt8]] = [:]
@@ -63,7 +65,7 @@ private final class Crash {
   /// Recipients of each message that were still to be tried.
   static let pending = 2
 
-  init(_ sequence: CrashTests.Sequence, _ shim: CrashShim) throws {
+  init(_ sequence: CrashTests.Sequence, _ shim: Shim) throws {
     self.sequence = sequence
     self.shim = shim
     bench = try Workbench()
@@ -99,6 +101,12 @@ private final class Crash {
       _ = try bench.responder().block(
         Address("spam@bad.test"), lasting: .seconds(3600), reason: "r", by: "root", at: past)
       #expect(try bench.text(bench.badmailfrom).contains("\nspam@bad.test\n"))
+    case .migrateLedger:
+      let sample = "LedgerTests/Samples/ledger-1.sql"
+      let tests = String(#filePath.dropLast("ResponseTests/CrashTests.swift".utf8.count))
+      let sql = try String(contentsOfFile: tests + sample, encoding: .utf8)
+      try DatabaseQueue(path: "\(bench.state)/ledger.sqlite")
+        .writeWithoutTransaction { try $0.execute(sql: sql) }
     }
   }
 
@@ -108,7 +116,7 @@ private final class Crash {
 
   /// - Returns: how many calls were counted.
   @discardableResult
-  func begin(at call: Int?) throws -> Int {
+  func begin(at call: Int?, disk: Disk? = nil) throws -> Int {
     let chosen = ["--sender", "alice@mx.test", "--yes"]
     let words: [String] =
       switch sequence {
@@ -118,8 +126,9 @@ private final class Crash {
       case .block: ["block", "spam@bad.test"]
       case .unblock: ["unblock", "spam@bad.test"]
       case .expireBlock, .expireQuarantine: ["run", "--once"]
+      case .migrateLedger: ["incidents"]
       }
-    let result = try shim.run(words + places, at: call, in: bench.path)
+    let result = try shim.run(words + places, at: call, in: bench.path, disk: disk)
     if let call {
       #expect(result.wasKilled, "\(sequence): not killed at call \(call): \(result.output)")
     } else {
@@ -129,10 +138,12 @@ private final class Crash {
   }
 
   /// The daemon, once: it finishes what was left.
-  func restart() throws {
+  func restart(disk: Disk? = nil) throws {
     // The program of qmail's that a release started may outlive its master for a moment.
     for _ in 0..<2 {
-      let result = try shim.run(["run", "--once"] + places, at: nil, in: bench.path)
+      let result = try shim.run(
+        (sequence == .migrateLedger ? ["incidents"] : ["run", "--once"]) + places, at: nil,
+        in: bench.path, disk: disk)
       #expect(result.status == 0, "\(sequence): the next start failed: \(result.output)")
       usleep(20_000)
     }
@@ -163,6 +174,12 @@ private final class Crash {
     let what: Comment = "\(sequence), \(place)"
     try checkBadmailfrom(place)
     let ledger = try Ledger("\(bench.state)/ledger.sqlite")
+    if sequence == .migrateLedger {
+      #expect(try ledger.openIncidents().count == 1, what)
+      #expect(try ledger.standingBlocks().map(\.entry) == [Address("alice@mx.test")], what)
+      #expect(try ledger.points(incident: 7) == [], what)
+      return
+    }
     let standing = try ledger.standingBlocks()
     let own = try bench.text(bench.badmailfrom).contains("spam@bad.test")
     #expect(own == standing.contains { $0.entry == Address("spam@bad.test") }, what)
@@ -218,147 +235,10 @@ private final class Crash {
   }
 }
 
-/// Some lines of C between the program and libc.
-final class CrashShim: Sendable {
-  static let shared = CrashShim()
-  private let library: String
-  private let program: String
-
-  private init?() {
-    guard let here = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    else { return nil }
-    program = here.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/qwarden"
-    guard access(program, X_OK) == 0 else { return nil }
-    var template = Array("/tmp/qwarden-shim-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { return nil }
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    library = "\(folder)/shim.so"
-    guard
-      (try? Self.source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8))
-        != nil
-    else { return nil }
-    let compiler = Process()
-    compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    compiler.arguments = [
-      "cc", "-shared", "-fPIC", "-O1", "-o", library, "\(folder)/shim.c", "-ldl",
-    ]
-    compiler.standardError = FileHandle.nullDevice
-    guard (try? compiler.run()) != nil else { return nil }
-    compiler.waitUntilExit()
-    guard compiler.terminationStatus == 0 else { return nil }
+extension Shim {
+  func run(_ words: [String], at call: Int?, in folder: String, disk: Disk?) throws -> Result {
+    try run(
+      words, at: call, in: folder,
+      others: ([disk?.preload].compactMap(\.self), disk?.environment ?? [:]))
   }
-
-  struct Result {
-    var status: Int32
-    var wasKilled: Bool
-    var calls: Int
-    var output: String
-  }
-
-  func run(_ words: [String], at call: Int?, in folder: String) throws -> Result {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: program)
-    process.arguments = words
-    var environment = ProcessInfo.processInfo.environment
-    environment["LD_PRELOAD"] = library
-    environment["CRASH_COUNT"] = "\(folder)/calls"
-    environment["CRASH_AT"] = call.map(String.init)
-    environment["NOTIFY_SOCKET"] = nil
-    process.environment = environment
-    let output = "\(folder)/output"
-    #expect(FileManager.default.createFile(atPath: output, contents: nil))
-    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: output))
-    process.standardOutput = handle
-    process.standardError = handle
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    let calls = (try? String(contentsOfFile: "\(folder)/calls", encoding: .utf8)).flatMap {
-      Int($0)
-    }
-    return Result(
-      status: process.terminationStatus,
-      wasKilled: process.terminationReason == .uncaughtSignal
-        && process.terminationStatus == SIGKILL,
-      calls: calls ?? 0, output: (try? String(contentsOfFile: output, encoding: .utf8)) ?? "")
-  }
-
-  private static let source = #"""
-    #define _GNU_SOURCE
-    #include <dlfcn.h>
-    #include <fcntl.h>
-    #include <signal.h>
-    #include <stdarg.h>
-    #include <stdatomic.h>
-    #include <stdio.h>
-    #include <stdlib.h>
-    #include <string.h>
-    #include <sys/stat.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-
-    static atomic_int calls;
-    static int limit, active;
-
-    __attribute__((constructor)) static void begin(void) {
-      char name[32] = {0};
-      int file = syscall(SYS_openat, AT_FDCWD, "/proc/self/comm", O_RDONLY);
-      if (file < 0) return;
-      syscall(SYS_read, file, name, sizeof name - 1);
-      syscall(SYS_close, file);
-      active = !strcmp(name, "qwarden\n");
-      if (getenv("CRASH_AT")) limit = atoi(getenv("CRASH_AT"));
-    }
-    __attribute__((destructor)) static void end(void) {
-      char text[16];
-      const char *path = getenv("CRASH_COUNT");
-      if (!active || !path) return;
-      int file = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-      if (file < 0) return;
-      syscall(SYS_write, file, text, snprintf(text, sizeof text, "%d", calls));
-      syscall(SYS_close, file);
-    }
-    static void step(void) {
-      if (active && ++calls == limit) { kill(getpid(), SIGKILL); for (;;) pause(); }
-    }
-    #define WRAP(type, name, parameters, arguments, when) \
-      type name parameters { \
-        static type (*real) parameters; \
-        if (!real) real = (type (*) parameters)dlsym(RTLD_NEXT, #name); \
-        if (when) step(); \
-        return real arguments; \
-      }
-    WRAP(ssize_t, write, (int f, const void *b, size_t n), (f, b, n), f > 2)
-    WRAP(ssize_t, pwrite, (int f, const void *b, size_t n, off_t o), (f, b, n, o), 1)
-    WRAP(ssize_t, pwrite64, (int f, const void *b, size_t n, off64_t o), (f, b, n, o), 1)
-    WRAP(int, rename, (const char *a, const char *b), (a, b), 1)
-    WRAP(int, renameat, (int d, const char *a, int e, const char *b), (d, a, e, b), 1)
-    WRAP(int, unlink, (const char *a), (a), 1)
-    WRAP(int, unlinkat, (int d, const char *a, int f), (d, a, f), 1)
-    WRAP(int, link, (const char *a, const char *b), (a, b), 1)
-    WRAP(int, mkdir, (const char *a, mode_t m), (a, m), 1)
-    WRAP(int, ftruncate, (int f, off_t n), (f, n), 1)
-    WRAP(int, ftruncate64, (int f, off64_t n), (f, n), 1)
-    WRAP(int, fsync, (int f), (f), 1)
-    WRAP(int, fdatasync, (int f), (f), 1)
-    WRAP(int, syncfs, (int f), (f), 1)
-    WRAP(int, fchmod, (int f, mode_t m), (f, m), 1)
-    WRAP(int, fchown, (int f, uid_t u, gid_t g), (f, u, g), 1)
-    #define OPEN(name, first, firstArgument) \
-      int name(first const char *path, int flags, ...) { \
-        static int (*real)(first const char *, int, ...); \
-        if (!real) real = (int (*)(first const char *, int, ...))dlsym(RTLD_NEXT, #name); \
-        va_list rest; \
-        va_start(rest, flags); \
-        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-        va_end(rest); \
-        if (flags & O_CREAT) step(); \
-        return real(firstArgument path, flags, mode); \
-      }
-    #define COMMA ,
-    OPEN(open, , )
-    OPEN(open64, , )
-    OPEN(openat, int folder COMMA, folder COMMA)
-    OPEN(openat64, int folder COMMA, folder COMMA)
-    """#
 }

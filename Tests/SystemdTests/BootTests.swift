@@ -36,6 +36,7 @@ struct BootTests {
 
     try account(system)
     let driver = try flood(qmail, "# ours\nadmin@bad.example\n")
+    try owned(system)
     let driving = Task { try await driver.run() }
     defer { driving.cancel() }
     try started(system)
@@ -48,6 +49,9 @@ struct BootTests {
     #expect(isAnswered, "\(status)")
     let blocked = try text(of: "\(qmail)/control/badmailfrom")
     #expect(blocked.hasPrefix("# ours\nadmin@bad.example\n# qwarden begin\n"))
+    // Written for the daemon, which may not, and root's as before.
+    let owner = try system.inside("stat", "-c", "%U %a", "/var/qmail/control/badmailfrom").output
+    #expect(owner == "root 644\n")
     try reloaded(system, policy: policy, good: enforcing)
     try await restarted(system)
     #expect(try text(of: "\(qmail)/control/badmailfrom") == blocked)
@@ -89,8 +93,18 @@ struct BootTests {
     try write(badmailfrom, to: "\(qmail)/control/badmailfrom")
     return TrafficDriver(
       simulated,
-      traffic: Traffic(.hijackedAccount, messages: 240, perSecond: 30, start: .seconds(2), seed: 8),
+      traffic: Traffic(.hijackedAccount, messages: 600, perSecond: 30, start: .seconds(2), seed: 8),
       clock: WallClock.now)
+  }
+
+  /// As instcheck.c has it: qmail-send's own directories, and those of qmail-queue, which others may only read.
+  private func owned(_ system: BootedSystem) throws {
+    let script = """
+      cd /var/qmail/queue && useradd -r -g qmail qmailq 2>&1
+      chown -R qmailq:qmail . && chown -R qmails:qmail info local remote bounce lock/sendmutex lock/trigger
+      """
+    let result = try system.inside("sh", "-c", script)
+    #expect(result.status == 0, "\(result.output)")
   }
 
   private func started(_ system: BootedSystem) throws {
@@ -103,8 +117,9 @@ struct BootTests {
   }
 
   private func sandboxed(_ system: BootedSystem) throws {
-    #expect(try system.ofProcess("CapEff") == "0000000000000002")
-    #expect(try system.ofProcess("CapBnd") == "0000000000000002")
+    for set in ["CapEff", "CapBnd", "CapAmb"] {
+      #expect(try system.ofProcess(set) == "0000000000000000")
+    }
     #expect(try system.ofProcess("NoNewPrivs") == "1")
     #expect(try system.ofProcess("Seccomp") == "2")
     let pid = try system.property("MainPID")
@@ -119,7 +134,6 @@ struct BootTests {
     #expect(
       places == [
         "/tmp", "/var/tmp", "/var/lib/qwarden", "/run/qwarden", "/var/qmail/queue",
-        "/var/qmail/control",
       ])
     for place in places.union(["/dev/shm"]) {
       #expect(writable[place]?.contains("noexec") == true, "\(place)")
@@ -171,7 +185,8 @@ struct BootTests {
     let fields = try system.inside(
       "journalctl", "--no-pager", "-o", "export", "QWARDEN_EVENT=started")
     let entries = JournalEntry.parse(export: Array(fields.output.utf8))
-    #expect(entries.count == 3)
+    // Once, and after each restart; a machine that stands still may have caused more of these.
+    #expect(entries.count == 1 + (Int(try system.property("NRestarts")) ?? 0))
     for entry in entries {
       #expect(entry.text("_SYSTEMD_UNIT") == "qwarden.service")
       #expect(entry.text("QWARDEN_MODE") == "enforce")

@@ -68,10 +68,6 @@ final class BootedSystem {
     mkdir -p $R/usr/lib/qwarden-test
     ldd "$2" | sed -n "s/.*=> \\(.*\\) (0x.*/\\1/p" | grep -v -E "^(/usr)?/lib" |
       xargs -r -I{} cp -L {} $R/usr/lib/qwarden-test/
-    # The account is sysusers to make.
-    for f in passwd shadow; do
-      test ! -e $R/etc/$f || sed -i /^qwarden:/d $R/etc/$f
-    done
     mkdir -p $R/mnt/old
     mount -t proc proc $R/proc
     mount -t sysfs -o ro sysfs $R/sys
@@ -94,7 +90,9 @@ final class BootedSystem {
       printf "[Unit]\\nDefaultDependencies=no\\n" >$U/$u
     done
     printf "[Unit]\\nDefaultDependencies=no\\nWants=systemd-journald.service\\n" >$U/lab.target
-    printf "[Service]\\nWatchdogSec=3s\\nRestartSec=200ms\\nEnvironment=LD_LIBRARY_PATH=/usr/lib/qwarden-test\\n" >$U/qwarden.service.d/test.conf
+    printf "[Service]\\nWatchdogSec=6s\\nRestartSec=200ms\\nEnvironment=LD_LIBRARY_PATH=/usr/lib/qwarden-test\\n" >$U/qwarden.service.d/test.conf
+    mkdir $U/qwarden-badmailfrom@.service.d
+    printf "[Service]\\nEnvironment=LD_LIBRARY_PATH=/usr/lib/qwarden-test\\n" >$U/qwarden-badmailfrom@.service.d/test.conf
     cd $R
     pivot_root . mnt/old
     umount -l /mnt/old

@@ -27,7 +27,7 @@ struct WatchedQmail {
   let witness = Witness()
 
   init() throws {
-    path = "\(NSTemporaryDirectory())/qwarden-watchdog-\(UUID().uuidString)"
+    path = "/tmp/qwarden-watchdog-\(UUID().uuidString)"
     try Folder.make(path)
   }
 

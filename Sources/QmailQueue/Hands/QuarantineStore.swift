@@ -32,14 +32,8 @@ public final class QuarantineStore: Sendable {
   /// - Throws: `.foreign` for a symbolic link, a file, another user's directory, or one that others may enter.
   public init(path: String, creating: Bool) throws(QuarantineError) {
     do throws(FileError) {
-      let isNew = creating && mkdir(path, 0o700) == 0
-      if creating, !isNew, errno != EEXIST { throw FileError("create", path) }
+      if creating { try Folder.make(path, handed: true) }
       directory = try Descriptor.open(path, .directory)
-      if isNew, geteuid() == 0 {
-        // Made by an administrator's command: it is the daemon's all the same.
-        let parent = try FileStatus.of("\(path)/..")
-        try directory.setOwner(uid: parent.uid, gid: parent.gid)
-      }
       owner = try directory.status()
     } catch {
       if error.isMissing && !creating {

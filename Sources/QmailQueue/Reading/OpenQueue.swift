@@ -93,6 +93,14 @@ public final class OpenQueue: Sendable {
     faccessat(top.number, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT
   }
 
+  /// Whether a file is certainly not there; a failure to look says nothing.
+  func lacks(_ kind: QueueFile, _ id: UInt64) -> Bool {
+    var status = stat()
+    let (directory, name) = place(kind, id)
+    let result = name.withCString { fstatat(directory, $0, &status, AT_SYMLINK_NOFOLLOW) }
+    return result != 0 && errno == ENOENT
+  }
+
   /// What became of reading one file.
   enum Contents {
     /// Its bytes are in the buffer.

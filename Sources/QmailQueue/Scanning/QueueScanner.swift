@@ -194,6 +194,8 @@ struct ChannelState {
   /// nil where there is no file.
   var local: (pending: Int, done: Int)?
   var remote: (pending: Int, done: Int)?
+  /// A file could not be read: nil above says nothing then.
+  var hasFailed = false
 
   var isDoneOnly: Bool { (local?.pending ?? 0) + (remote?.pending ?? 0) == 0 }
 }
@@ -205,12 +207,17 @@ extension OpenQueue {
     of id: UInt64, _ buffer: inout ReadBuffer, local: Bool = true, remote: Bool = true
   ) -> ChannelState {
     var state = ChannelState()
-    if local, case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
-      state.local = RecipientFile.count(buffer.filled.span)
+    func count(_ kind: QueueFile) -> (pending: Int, done: Int)? {
+      switch read(kind, id, into: &buffer, limit: Self.longestList) {
+      case .read: return RecipientFile.count(buffer.filled.span)
+      case .missing: return nil
+      case .failed:
+        state.hasFailed = true
+        return nil
+      }
     }
-    if remote, case .read = read(.remote, id, into: &buffer, limit: Self.longestList) {
-      state.remote = RecipientFile.count(buffer.filled.span)
-    }
+    if local { state.local = count(.local) }
+    if remote { state.remote = count(.remote) }
     return state
   }
 

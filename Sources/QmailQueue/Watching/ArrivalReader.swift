@@ -54,6 +54,8 @@ final class ArrivalReader: Sendable {
     var marks: [UInt64: Mark] = [:]
     var oldMarks: [UInt64: Mark] = [:]
     var bytes = 0
+    /// What ``start(onArrival:)`` was given, until the thread runs.
+    var onArrival: (@Sendable () -> Void)?
     var isFull: Bool {
       waiting.count >= ArrivalReader.mostWaiting || bytes >= ArrivalReader.mostBytes
     }
@@ -107,6 +109,7 @@ final class ArrivalReader: Sendable {
       state.queue = queue
       state.events.watch(layout, queue.spread)
     }
+    run()
   }
 
   /// Arrivals that wait for ``collect(atMost:)``.
@@ -136,7 +139,20 @@ final class ArrivalReader: Sendable {
   /// Begins to read at once what arrives, on a thread of its own, until ``stop()``.
   /// - Parameter onArrival: called on that thread when something waits where nothing waited.
   func start(onArrival: @escaping @Sendable () -> Void) {
-    guard bell >= 0, let number = state.withLock({ $0.events.number }) else { return }
+    state.withLock { $0.onArrival = onArrival }
+    run()
+  }
+
+  /// Starts the thread when it is wanted and there is an inotify instance for it.
+  private func run() {
+    let ready = state.withLock { state -> (Int32, @Sendable () -> Void)? in
+      guard bell >= 0, let number = state.events.number, let onArrival = state.onArrival else {
+        return nil
+      }
+      state.onArrival = nil
+      return (number, onArrival)
+    }
+    guard let (number, onArrival) = ready else { return }
     DispatchQueue(label: "qwarden.arrivals", qos: .userInteractive).async { [self] in
       // Ahead of the rest, where that is allowed: it works for microseconds.
       _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, -4)

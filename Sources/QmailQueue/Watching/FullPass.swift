@@ -17,6 +17,8 @@ struct DirectoryStamp: Sendable {
 /// A pass over all names that is under way.
 struct FullPass {
   let begun: Timestamp
+  /// Directories that could not be read.
+  var failures = 0
   /// What comes next: 0 todo and bounce, then one info directory after the other.
   var step = 0
 }
@@ -46,10 +48,25 @@ extension QueueWatcher {
     var listed = 0
     while let step = pass?.step, step <= split, listed < names {
       // todo before info, so that a message taken in meanwhile is met in info at the latest.
-      listed += try step == 0 ? passTodo(queue) : passInfo(step - 1, queue)
+      if step == 0 {
+        listed += try passTodo(queue)
+      } else {
+        // One part that cannot be read must not hide the others.
+        do throws(QueueError) { listed += try passInfo(step - 1, queue) } catch {
+          // Where it is missing this is no queue any more.
+          guard error.kind == .unreadable else { throw error }
+          pass?.failures += 1
+          unlisted = error
+          if let failures = pass?.failures, failures >= split {
+            pass = nil
+            throw error
+          }
+        }
+      }
       pass?.step += 1
     }
     guard let pass, pass.step > split else { return }
+    if pass.failures == 0 { unlisted = nil }
     lastPass = pass.begun
     self.pass = nil
     report.statistics.wasFullPass = true
@@ -131,7 +148,10 @@ extension QueueWatcher {
       let slot = round.slots
       let id = table.ids[slot]
       let kind = table.states[slot].contains(.unprocessed) ? QueueFile.todo : .info
-      if queue.status(kind, id)?.birth != table.birth(slot) {
+      let birth = queue.status(kind, id)?.birth
+      if birth == nil, !queue.lacks(kind, id) {
+        // It cannot be looked at: it has not gone.
+      } else if birth != table.birth(slot) {
         if !settleDoubt(slot, queue) { new.append(id) }
       } else if kind == .info, queue.isWritten(id, since: round.since) {
         progress(slot, queue, bounceTouched: true)

@@ -7,8 +7,6 @@ public struct PollReport: Sendable {
   public var statistics = PollStatistics()
   /// What is in the queue and is no whole message, each told once.
   public var damaged: [Damage] = []
-  /// What the administrator should know, a sentence each (events lost, inotify limit reached …); a lasting state is told once.
-  public var notes: [String] = []
   /// There is more to tell now: poll again at once.
   public var hasMore = false
 

@@ -17,8 +17,8 @@ struct QueueEvents: ~Copyable {
     static let restored = Touch(rawValue: 32)
   }
 
-  /// nil where the kernel gives no inotify instance.
-  let number: Int32?
+  /// nil where the kernel gives no inotify instance; each ``watch(_:_:)`` asks again.
+  private(set) var number: Int32?
   /// What is asked of the directories of each kind.
   private let masks: KeyValuePairs<QueueFile, Int32>
   private var watches: [Int32: (kind: QueueFile, part: Int)] = [:]
@@ -36,13 +36,18 @@ struct QueueEvents: ~Copyable {
 
   init(_ masks: KeyValuePairs<QueueFile, Int32>) {
     self.masks = masks
+    buffer = .allocate(byteCount: 16 * 1024, alignment: 8)
+    begin()
+  }
+
+  private mutating func begin() {
     let made = inotify_init1(Int32(IN_NONBLOCK) | Int32(IN_CLOEXEC))
-    number = made >= 0 ? made : nil
-    if made < 0 {
+    if made >= 0 {
+      number = made
+    } else {
       note =
         "no inotify (\(String(cString: strerror(errno)))): the queue is found out by full passes, and short-lived messages are missed; raise fs.inotify.max_user_instances"
     }
-    buffer = .allocate(byteCount: 16 * 1024, alignment: 8)
   }
 
   deinit {
@@ -52,6 +57,7 @@ struct QueueEvents: ~Copyable {
 
   /// Watches the directories of a queue, and no others any more.
   mutating func watch(_ layout: QueueLayout, _ spread: Spread) {
+    if number == nil { begin() }
     guard let number else { return }
     for watch in watches.keys { inotify_rm_watch(number, watch) }
     watches = [:]

@@ -44,7 +44,10 @@ public final class QueueWatcher {
   var justFound: [UInt64: Int] = [:]
   /// Damage already told.
   var told: Set<UInt64> = []
-  private var toldNote: String?
+  /// Events were lost, and the pass and round that make up for them are not over.
+  private var isMakingUp = false
+  /// Why some part of `info` could not be listed in the pass before, or in this one.
+  var unlisted: QueueError?
 
   /// More events than this are left for the next poll, so that a flood of them does not hold the caller.
   private static let mostEvents = 65_536
@@ -84,7 +87,7 @@ public final class QueueWatcher {
   var seesEverything: Bool { events.isComplete && arrivals.health.isComplete }
 
   /// Readable when something changed, for a Dispatch read source; nil where inotify is not to be had: then only passes find things.
-  /// The same number for the life of the watcher.
+  /// Once there, the same number for the life of the watcher.
   public var eventDescriptor: Int32? { events.number }
 
   /// Takes in what changed since the last poll.
@@ -101,7 +104,7 @@ public final class QueueWatcher {
     let start = WallClock.monotonic()
     self.now = now
     let queue = try openQueue()
-    if fullPass, !seesEverything, events.number != nil {
+    if fullPass, !seesEverything {
       // A directory that could not be watched may be there again, or the limit may be raised.
       watch(queue)
       needsPass = true
@@ -114,18 +117,12 @@ public final class QueueWatcher {
       needsRound = true
       events.forgive()
       arrivals.forgive()
-      report.notes.append(
-        "the kernel dropped queue events; a full pass makes up for them, short-lived messages apart"
-      )
-    }
-    let note = events.note ?? arrivals.health.note
-    if note != toldNote {
-      toldNote = note
-      if let note = toldNote { report.notes.append(note) }
+      isMakingUp = true
     }
     if fullPass || !seesEverything { needsPass = true }
     if most > 0 { try lookAtAll(queue, atMost: most) }
     if round == nil, !needsRound, seesEverything { allKnownAt = looked }
+    if !needsPass, pass == nil, !needsRound, round == nil { isMakingUp = false }
     report.hasMore =
       report.hasMore || pass != nil || backlogReader != nil || !backlog.isEmpty
       || (round != nil && seesEverything)
@@ -147,6 +144,27 @@ public final class QueueWatcher {
     }
     advanceRound(queue, atMost: seesEverything ? most : min(most, Self.leisurely))
     readBacklog(queue, atMost: most)
+  }
+
+  /// Why not everything that happens is seen at the moment; nil when all is well.
+  public var blindSpot: String? {
+    if let note = events.note ?? arrivals.health.note { return note }
+    if let unlisted { return "\(unlisted)" }
+    return isMakingUp
+      ? "the kernel dropped queue events; a full pass makes up for them, short-lived messages apart"
+      : nil
+  }
+
+  /// Messages that are there and cannot be read, or are not whole.
+  public var unreadable: Int { told.count }
+
+  /// The clock was set: what was noted by the old one is looked at anew.
+  public func clockWasSet() {
+    allKnownAt = Timestamp(nanoseconds: 0)
+    lastPass = Timestamp(nanoseconds: 0)
+    stamps = []
+    needsPass = true
+    needsRound = true
   }
 
   /// Messages found and not read yet: how far the first look at a large queue is.
@@ -287,10 +305,10 @@ public final class QueueWatcher {
       // Until it is taken in, what happens in info and the channels means nothing (a restarted qmail-send makes them anew).
       guard !touch.isDisjoint(with: [.leftTodo, .leftInfo]) else { return true }
       guard let info = queue.status(.info, id) else {
-        if queue.status(.todo, id) == nil { depart(slot) }
+        if queue.lacks(.info, id), queue.lacks(.todo, id) { depart(slot) }
         return true
       }
-      if queue.status(.todo, id) == nil {
+      if queue.lacks(.todo, id) {
         table.rename(slot, birth: info.birth, infoInode: UInt64(info.st_ino))
         table.set(slot, .unprocessed, to: false)
         observe(.processed(table.identity(slot)))
@@ -302,7 +320,8 @@ public final class QueueWatcher {
     }
     if !touch.isDisjoint(with: [.leftInfo, .restored]) {
       guard let info = queue.status(.info, id) else {
-        depart(slot)
+        // What cannot be looked at has not gone.
+        if queue.lacks(.info, id) { depart(slot) }
         return true
       }
       if info.birth != table.birth(slot) {
@@ -323,6 +342,12 @@ public final class QueueWatcher {
     let state = table.states[slot]
     let channels = queue.channels(
       of: id, &buffer, local: state.contains(.local), remote: state.contains(.remote))
+    if channels.hasFailed {
+      // Neither gone nor done: looked at again when files can be read.
+      needsRound = true
+      allKnownAt = Timestamp(nanoseconds: 0)
+      return
+    }
     let wasBouncing = state.contains(.bouncing)
     if bounceTouched || wasBouncing { countFailures(slot, queue) }
     set(.local, slot, channels.local != nil)
@@ -340,7 +365,11 @@ public final class QueueWatcher {
 
   /// Reads what was added to `bounce/ID` since it was last counted.
   private func countFailures(_ slot: Int, _ queue: OpenQueue) {
-    guard case .file(let file) = queue.open(.bounce, table.ids[slot]) else {
+    let file: Int32
+    switch queue.open(.bounce, table.ids[slot]) {
+    case .file(let number): file = number
+    case .failed: return
+    case .missing:
       set(.bouncing, slot, false)
       table.setBounce(slot, offset: 0, failures: 0)
       return

@@ -34,8 +34,12 @@ enum DaemonPage {
     page.paragraphs(
       """
       The unit is of Type=notify: it counts as started after the first look at the queue. A status line and the keep-alive of \
-      WatchdogSec follow. A wrong policy is refused by "qwarden check-policy" before start and reload. The daemon runs as user qwarden in \
-      group qmail with one capability, CAP_DAC_OVERRIDE; it cannot inject mail, so "qwarden release" is run by hand.
+      WatchdogSec follow. A wrong policy is refused by "qwarden check-policy" before start and reload. The daemon runs as \
+      qmail-send's user, qmails, without any capability. It cannot write control/: systemd starts qwarden-badmailfrom@.service for that, \
+      on a socket that only the daemon may use. It cannot inject mail either, so "qwarden release" is run by hand.
+
+      A queue of another owner: name the owner of queue/info in both units (User=, SocketUser=). A log that user and the groups adm and \
+      systemd-journal may not read: add the group that may (SupplementaryGroups=).
       """)
     page.section("Events")
     page.paragraphs(
@@ -92,6 +96,7 @@ enum DaemonPage {
     case .stopping: "It ends, and why."
     case .recovered: "What the last run left half done, and what became of it."
     case .degraded: "A part of the watch fails and the rest goes on."
+    case .restored: "What degraded, or quarantine-problem, told of is over."
     case .looked: "How the queue stands, after SIGUSR1."
     }
   }

@@ -1,0 +1,154 @@
+import Files
+import Foundation
+import GRDB
+import Glibc
+import Ledger
+import Mail
+import Preload
+import Testing
+
+/// Faults injected into the real daemon: healthy, the fault begins, degraded as promised and said so once, the fault ends, healthy again by
+/// itself, and a flood found and set aside.
+@Suite(.enabled(if: Shim.shared != nil, "needs a C compiler and the built program"))
+struct FaultTests {
+  struct Fault: Sendable, CustomTestStringConvertible {
+    var name: String
+    /// Lines for the shim; `STATE`, `CONTROL` and `QUEUE` stand for the directories.
+    var lines: [String]
+    /// What STATUS says meanwhile.
+    var status: String
+    /// A flood while it lasts is told of at once, and acted on when it is over.
+    var isFlooded = false
+    /// A flood is blocked only, so that its failures go on.
+    var isBlockedOnly = false
+
+    init(
+      _ name: String, _ lines: [String], _ status: String, isFlooded: Bool = false,
+      isBlockedOnly: Bool = false
+    ) {
+      (self.name, self.lines, self.status) = (name, lines, status)
+      (self.isFlooded, self.isBlockedOnly) = (isFlooded, isBlockedOnly)
+    }
+    var testDescription: String { name }
+  }
+
+  static let faults = [
+    Fault(
+      "disk full: state", ["fail 28 g STATE"], "the ledger cannot be used", isFlooded: true),
+    Fault(
+      "read-only: state", ["fail 30 w STATE"], "the ledger cannot be used", isFlooded: true),
+    Fault("EIO: state", ["fail 5 rw STATE"], "the state directory cannot be written"),
+    Fault("EIO: ledger", ["fail 5 rw STATE/ledger"], "the ledger cannot be used", isFlooded: true),
+    Fault(
+      "disk full: history", ["fail 28 g STATE/history"], "no history is kept", isFlooded: false),
+    Fault(
+      "disk full: quarantine", ["fail 28 g STATE/quarantine"], "messages cannot be set aside",
+      isFlooded: true),
+    Fault(
+      "disk full: control", ["fail 28 g CONTROL"], "badmailfrom cannot be written",
+      isFlooded: true, isBlockedOnly: true),
+    Fault(
+      "read-only: control", ["fail 30 w CONTROL"], "badmailfrom cannot be written",
+      isFlooded: true, isBlockedOnly: true),
+    Fault(
+      "EIO: control", ["fail 5 rw CONTROL/badmailfrom"], "badmailfrom cannot be written",
+      isFlooded: true, isBlockedOnly: true),
+    Fault(
+      "read-only: queue", ["fail 30 w QUEUE"], "messages cannot be set aside", isFlooded: true),
+    Fault("EIO: queue", ["fail 5 r QUEUE"], "Cannot watch"),
+    Fault(
+      "EIO: one directory of the queue", ["fail 5 r QUEUE/info/3"],
+      "not everything that happens in the queue is seen"),
+    Fault("ENOMEM: queue and state", ["fail 12 rw QUEUE", "fail 12 rw STATE"], "Cannot watch"),
+    Fault("EMFILE", ["fail 24 d *"], "Cannot watch"),
+  ]
+
+  @Test(
+    "a fault is told once, nothing is lost and the loop goes on; it is over by itself, and a flood after it is dealt with",
+    arguments: faults)
+  func injected(_ fault: Fault) async throws {
+    await Turnstile.shared.enter()
+    defer { Task { await Turnstile.shared.leave() } }
+    let machine = try FaultyMachine(setsAside: !fault.isBlockedOnly)
+    let watched = machine.watched
+    let lines = fault.lines.map {
+      $0.replacing("STATE", with: watched.state)
+        .replacing("CONTROL", with: "\(watched.qmail)/control")
+        .replacing("QUEUE", with: "\(watched.qmail)/queue")
+    }
+    try await lifeOf(
+      fault, machine, { try machine.daemon.inject(lines) }, { machine.daemon.mend() })
+  }
+
+  func lifeOf(
+    _ fault: Fault, _ machine: FaultyMachine, _ begin: () throws -> Void,
+    _ end: () throws -> Void, again: Bool = true
+  ) async throws {
+    let daemon = machine.daemon
+    let what: () -> Comment = {
+      "\(fault.name): \(daemon.status)\n\(daemon.said("").joined(separator: "\n"))"
+    }
+    let isHealthy = try await daemon.wait(20) {
+      daemon.isReady && daemon.status.hasPrefix("enforce: ") && !daemon.status.contains("degraded")
+    }
+    #expect(isHealthy, what())
+    try begin()
+    if fault.isFlooded { try await machine.floodNow() }
+    let isDegraded = try await daemon.wait(30) { daemon.status.contains(fault.status) }
+    #expect(isDegraded, what())
+    if fault.isFlooded {
+      let isTold = try await daemon.wait(20) { !daemon.said("storm-began").isEmpty }
+      #expect(isTold, what())
+    }
+    let before = (daemon.burden, daemon.pings, daemon.events.count)
+    try await Task.sleep(for: .seconds(3))
+    daemon.look()
+    let after = (daemon.burden, daemon.pings, daemon.events.count)
+    #expect(after.1 - before.1 >= 2, "\(what()): keep-alives must go on")
+    #expect(after.0.descriptors <= before.0.descriptors + 2, what())
+    #expect(after.0.memory <= before.0.memory + 6000, "\(what()): \(before.0) \(after.0)")
+    // A storm may be told of in between.
+    #expect(after.2 - before.2 <= 8, what())
+    try end()
+    let isOver = try await daemon.wait(40) {
+      !daemon.status.contains(fault.status) && !daemon.status.contains("degraded")
+        && daemon.said("restored").count + daemon.said("queue-readable").count > 0
+    }
+    #expect(isOver, what())
+    if again, !fault.isFlooded { try await machine.floodNow() }
+    let isAnswered = try await daemon.wait(40) { machine.isAnswered }
+    #expect(isAnswered, what())
+    #expect(machine.watched.badmailfrom.hasPrefix("admin@spam.test\n"))
+    let told = daemon.said("").filter {
+      $0.contains(fault.status.lowercased()) || $0.contains(fault.status)
+    }
+    #expect(told.count <= 2, "\(told)")
+    #expect(
+      daemon.mostBetweenPings < 20,
+      "\(fault.name): \(daemon.mostBetweenPings) s without a keep-alive")
+    let ended = try await daemon.stop()
+    #expect(ended == 0, what())
+    try await machine.end()
+  }
+}
+
+/// Lets so many daemons run at a time: each has a simulated qmail in this process.
+actor Turnstile {
+  static let shared = Turnstile(5)
+  private var free: Int
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  init(_ free: Int) { self.free = free }
+
+  func enter() async {
+    if free > 0 {
+      free -= 1
+    } else {
+      await withCheckedContinuation { waiting.append($0) }
+    }
+  }
+
+  func leave() {
+    if waiting.isEmpty { free += 1 } else { waiting.removeFirst().resume() }
+  }
+}

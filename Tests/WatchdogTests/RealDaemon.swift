@@ -1,0 +1,229 @@
+import Files
+import Foundation
+import Glibc
+import Mail
+import Preload
+import QmailSimulator
+import Synchronization
+import Testing
+
+/// The built program as a daemon of its own, with a service manager's end of its notify socket, and faults to be injected.
+final class RealDaemon {
+  private let process = Process()
+  private let notify: Int32
+  private let name: String
+  private let output: String
+  private let faults: String
+  private var read = 0
+  private(set) var events: [[String: Any]] = []
+  /// The latest STATUS, and how many keep-alives came.
+  private(set) var status = ""
+  private(set) var pings = 0
+  private(set) var isReady = false
+  private(set) var mostBetweenPings = 0.0
+  private var lastPing = WallClock.monotonic()
+
+  var pid: pid_t { process.processIdentifier }
+
+  /// - Parameters:
+  ///   - folder: where its output and the list of faults are.
+  ///   - faults: injected from the start on.
+  ///   - mounted: a directory that gets a small filesystem of its own, which only the daemon sees, with these options.
+  init(
+    _ words: [String], in folder: String, faults lines: [String] = [],
+    mounted: (path: String, options: String)? = nil
+  ) throws {
+    let shim = try #require(Shim.shared)
+    output = "\(folder)/events"
+    faults = "\(folder)/faults"
+    notify = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let name = "/tmp/qwarden-notify-\(UUID().uuidString)"
+    self.name = name
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: name.utf8) }
+    let bound = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(notify, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    try #require(bound == 0)
+    if !lines.isEmpty { try inject(lines) }
+    let command = [shim.program, "run", "--json"] + words
+    if let mounted {
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/unshare")
+      process.arguments =
+        [
+          "-m", "/bin/sh", "-c",
+          "mount -t tmpfs -o \(mounted.options) none \(mounted.path) && exec \"$0\" \"$@\"",
+        ] + command
+    } else {
+      process.executableURL = URL(fileURLWithPath: command[0])
+      process.arguments = Array(command.dropFirst())
+    }
+    var environment = ProcessInfo.processInfo.environment
+    environment["LD_PRELOAD"] = shim.library
+    environment["FAULTS"] = faults
+    environment["NOTIFY_SOCKET"] = name
+    process.environment = environment
+    _ = FileManager.default.createFile(atPath: output, contents: nil)
+    process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: output))
+    process.standardError = FileHandle.nullDevice
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+  }
+
+  deinit {
+    if process.isRunning { kill(pid, SIGKILL) }
+    close(notify)
+    unlink(name)
+  }
+
+  func inject(_ lines: [String]) throws {
+    try Replacement.write(
+      Array(lines.joined(separator: "\n").utf8), to: faults, mode: 0o644, durable: false)
+  }
+
+  func mend() { unlink(faults) }
+
+  /// Takes in what it has said.
+  func look() {
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let count = recv(notify, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+      guard count >= 0 else { break }
+      for line in String(decoding: buffer[..<count], as: UTF8.self).split(separator: "\n") {
+        if line == "READY=1" { isReady = true }
+        if line == "WATCHDOG=1" {
+          pings += 1
+          let now = WallClock.monotonic()
+          mostBetweenPings = max(mostBetweenPings, Double(now - lastPing) / 1e9)
+          lastPing = now
+        }
+        if line.hasPrefix("STATUS=") { status = String(line.dropFirst(7)) }
+      }
+    }
+    guard let data = FileManager.default.contents(atPath: output) else { return }
+    let fresh = data.dropFirst(read)
+    guard let end = fresh.lastIndex(of: 0x0A) else { return }
+    for line in fresh[...end].split(separator: 0x0A) {
+      if let event = try? JSONSerialization.jsonObject(with: line) as? [String: Any] {
+        events.append(event)
+      }
+    }
+    read = end + 1
+  }
+
+  /// The messages of the events of that name (`""`: of all).
+  func said(_ name: String) -> [String] {
+    events.filter { name.isEmpty || $0["event"] as? String == name }
+      .map { $0["message"] as? String ?? "" }
+  }
+
+  /// Waits until `condition` holds, at most so many seconds.
+  func wait(_ seconds: Double, until condition: () throws -> Bool) async throws -> Bool {
+    let end = WallClock.monotonic() + Int64(seconds * 1e9)
+    while true {
+      look()
+      if try condition() { return true }
+      guard WallClock.monotonic() < end, process.isRunning else { return false }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+  }
+
+  /// Its open descriptors and resident kilobytes.
+  var burden: (descriptors: Int, memory: Int) {
+    let open = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count) ?? 0
+    let text = (try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)) ?? ""
+    let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+    return (open, line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0)
+  }
+
+  /// A path as the daemon sees it, also below a filesystem of its own.
+  func path(_ path: String) -> String { "/proc/\(pid)/root\(path)" }
+
+  /// - Returns: its exit status; nil when it did not end by itself.
+  func stop() async throws -> Int32? {
+    guard process.isRunning else { return nil }
+    kill(pid, SIGTERM)
+    for _ in 0..<200 where process.isRunning { try await Task.sleep(for: .milliseconds(50)) }
+    look()
+    guard !process.isRunning else { return nil }
+    return process.terminationReason == .exit ? process.terminationStatus : nil
+  }
+}
+
+/// A simulated qmail with ordinary mail, a real daemon on it, and a flood when it is asked for.
+final class FaultyMachine {
+  let watched: WatchedQmail
+  let daemon: RealDaemon
+  let driver: TrafficDriver
+  private let driving: Task<Void, any Error>
+  private let flood: [SimulatedInjection]
+  private let setsAside: Bool
+
+  /// By how much the mail server's clock is set.
+  let clock: ClockShift
+
+  final class ClockShift: Sendable {
+    private let shift = Mutex(Duration.zero)
+    var value: Duration {
+      get { shift.withLock { $0 } }
+      set { shift.withLock { $0 = newValue } }
+    }
+  }
+
+  init(
+    time: SimulatedQmail.Time = .real, faults: [String] = [],
+    mounted: (directory: String, options: String)? = nil, setsAside: Bool = true
+  ) throws {
+    self.setsAside = setsAside
+    let watched = try WatchedQmail()
+    self.watched = watched
+    let clock = ClockShift()
+    self.clock = clock
+    let qmail = try SimulatedQmail.create(at: watched.qmail, time: time)
+    try Replacement.write(
+      Array("admin@spam.test\n".utf8), to: "\(watched.qmail)/control/badmailfrom", mode: 0o644)
+    try Folder.make(watched.state)
+    let path = "\(watched.path)/policy.yaml"
+    let text = """
+      mode: enforce
+      polling: {normal: 1s, storm: 1s, full-pass: 1s}
+      log: {source: none}
+      blocking: {dialect: stock}
+      quarantine: {enabled: \(setsAside), minimum-free-space: 0%, minimum-free-inodes: 0%}
+
+      """
+    try Replacement.write(Array(text.utf8), to: path, mode: 0o644)
+    let ordinary = Traffic(.ordinary, messages: 2000, perSecond: 4, seed: 3)
+    // It never comes by itself: only how its recipients answer is taken from it.
+    let storm = Traffic(
+      .hijackedAccount, messages: 90, perSecond: 60, start: .seconds(1_000_000), seed: 4)
+    flood = storm.arrivals.map(\.injection)
+    let now: @Sendable () -> Timestamp = { WallClock.now() + clock.value }
+    driver = TrafficDriver(qmail, traffic: ordinary + storm, clock: now)
+    daemon = try RealDaemon(
+      ["--qmail", watched.qmail, "--state", watched.state, "--policy", path], in: watched.path,
+      faults: faults, mounted: mounted.map { ("\(watched.path)/\($0.directory)", $0.options) })
+    driving = Task { [driver] in try await driver.run() }
+  }
+
+  func floodNow() async throws {
+    for injection in flood {
+      await driver.offer(injection)
+      try await Task.sleep(for: .milliseconds(10))
+    }
+  }
+
+  var isAnswered: Bool {
+    setsAside
+      ? daemon.status.contains(" in quarantine") : watched.badmailfrom.contains("\nalice@mx.test\n")
+  }
+
+  func end() async throws {
+    driving.cancel()
+    _ = try? await driving.value
+    watched.remove()
+  }
+}
