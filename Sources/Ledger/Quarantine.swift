@@ -296,7 +296,7 @@ extension Ledger {
     }
   }
 
-  /// Moves rows from the state they have to `state`.
+  /// Moves rows from the state they have to `state`; one that is `intended` again has no marks.
   /// - Parameters:
   ///   - note: kept with the row where given.
   public func move(
@@ -313,7 +313,8 @@ extension Ledger {
       let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET state = ?, note = ifnull(?, note)
-          \(stamp.map { ", \($0) = ifnull(\($0), ?)" } ?? "") WHERE number = ? AND state = ?
+          \(stamp.map { ", \($0) = ifnull(\($0), ?)" } ?? "")
+          \(state == .intended ? ", marked = NULL" : "") WHERE number = ? AND state = ?
           """)
       for message in messages {
         let before: StatementArguments = [state.rawValue, note]
@@ -376,42 +377,48 @@ extension Ledger {
     }
   }
 
-  /// Commits that the message is being given to the qmail-queue of this pid: before its last byte is.
+  /// Commits that these messages are being given each to the qmail-queue of this pid: before its last byte is.
   public func intendRelease(
-    _ message: QuarantineRecord, pid: Int32, inDoubt: Bool, at now: Timestamp
+    _ messages: [(record: QuarantineRecord, pid: Int32)], inDoubt: Bool, at now: Timestamp
   ) throws(LedgerError) {
     try write { database in
-      try database.execute(
+      let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET state = 'releasing', release_pid = ?, release_started = ?,
             release_in_doubt = ?
           WHERE number = ? AND state = ?
-          """,
-        arguments: [pid, now.column, inDoubt, message.id, message.state.rawValue])
-      guard database.changesCount == 1 else {
-        throw LedgerError(
-          .busy, path, "message \(message.identity.id) is no longer \(message.state.rawValue)")
+          """)
+      for (message, pid) in messages {
+        try statement.execute(
+          arguments: [pid, now.column, inDoubt, message.id, message.state.rawValue])
+        guard database.changesCount == 1 else {
+          throw LedgerError(
+            .busy, path, "message \(message.identity.id) is no longer \(message.state.rawValue)")
+        }
       }
     }
   }
 
-  /// Ends a release. With recipients left in doubt the message stays in quarantine for them; else it is `released`.
-  /// - Parameters:
-  ///   - given: recipients given back in this release; 0 when qmail-queue refused it.
-  ///   - left: recipients that are still ours to give.
-  public func finishRelease(
-    _ message: QuarantineRecord, given: Int, left: Int, at now: Timestamp, note: String? = nil
-  ) throws(LedgerError) {
+  /// What a release came to: recipients given back in it, 0 when qmail-queue refused it, and those that are still ours to give.
+  public typealias ReleaseEnd = (record: QuarantineRecord, given: Int, left: Int)
+
+  /// Ends releases. With recipients left in doubt a message stays in quarantine for them; else it is `released`.
+  public func finishRelease(_ ends: [ReleaseEnd], at now: Timestamp, note: String? = nil)
+    throws(LedgerError)
+  {
     try write { database in
-      try database.execute(
+      let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET released = released + ?, note = ?,
             in_doubt = CASE WHEN ? > 0 AND ? > 0 THEN ? ELSE in_doubt END,
             state = CASE WHEN ? = 0 THEN 'released' WHEN gone IS NULL THEN 'marked' ELSE 'gone' END,
             closed = CASE WHEN ? = 0 THEN ? ELSE NULL END
           WHERE number = ? AND state IN ('releasing', 'release-in-doubt')
-          """,
-        arguments: [given, note, given, left, left, left, left, now.column, message.id])
+          """)
+      for (message, given, left) in ends {
+        try statement.execute(
+          arguments: [given, note, given, left, left, left, left, now.column, message.id])
+      }
     }
   }
 

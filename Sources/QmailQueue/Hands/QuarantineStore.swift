@@ -320,6 +320,11 @@ public final class QuarantineStore: Sendable {
     }
   }
 
+  /// Makes every state that was written in an envelope outlive the machine: one wait for the disk, for however many.
+  public func syncAll() throws(QuarantineError) {
+    try files { () throws(FileError) in try directory.syncFilesystem() }
+  }
+
   // MARK: Files
 
   private func create(_ name: String) throws(FileError) -> Descriptor {
