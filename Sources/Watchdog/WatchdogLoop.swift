@@ -270,10 +270,9 @@ extension Watchdog {
       timer?.cancel()
       let fresh = DispatchSource.makeTimerSource(queue: executor.queue)
       let nanoseconds = Int(wanted.wholeNanoseconds)
-      // With a leeway Dispatch wakes up twice on Linux.
       fresh.schedule(
         deadline: .now() + .nanoseconds(nanoseconds), repeating: .nanoseconds(nanoseconds),
-        leeway: .nanoseconds(0))
+        leeway: .nanoseconds(nanoseconds / 20))
       fresh.setEventHandler { @Sendable [weak self] in
         self?.assumeIsolated { $0.tick(fullPass: false) }
       }
