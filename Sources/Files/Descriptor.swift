@@ -86,6 +86,20 @@ public struct Descriptor: ~Copyable, Sendable {
     return bytes
   }
 
+  /// One pread(2): of a plain file, fewer bytes than `limit` are all that there are.
+  public func readOnce(limit: Int) throws(FileError) -> [UInt8] {
+    var count = 0
+    let bytes = [UInt8](unsafeUninitializedCapacity: limit) { buffer, filled in
+      repeat {
+        count = pread(number, buffer.baseAddress, limit, 0)
+      } while count < 0
+        && errno == EINTR
+      filled = max(count, 0)
+    }
+    if count < 0 { throw FileError("read", path) }
+    return bytes
+  }
+
   /// Reads the whole file, however its length changes meanwhile.
   /// - Throws: `EFBIG` when there is more than `limit` bytes.
   public func readAll(limit: Int) throws(FileError) -> [UInt8] {

@@ -104,7 +104,7 @@ struct EntryFiles: ~Copyable {
     if !status.isRegular {
       throw .damaged(path: queue.path(.info, id), why: "it is not a plain file")
     }
-    let found = try file { () throws(FileError) in try info.read(limit: 4096) }
+    let found = try file { () throws(FileError) in try info.readOnce(limit: 4096) }
     guard status.modified == identity.birth else {
       throw .notTheSame("it was taken in at another time")
     }
@@ -147,7 +147,7 @@ struct EntryFiles: ~Copyable {
   /// All records of one channel.
   borrowing func records(of channel: Channel) throws(RetirementRefusal) -> [Record] {
     let bytes = try with(channel) { (file: borrowing Descriptor) throws(FileError) in
-      let beginning = try file.read(limit: 4096)
+      let beginning = try file.readOnce(limit: 4096)
       return beginning.count < 4096 ? beginning : try file.readAll(limit: 256 << 20)
     }
     guard let records = Self.parse(bytes ?? []) else {
