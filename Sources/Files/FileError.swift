@@ -1,4 +1,5 @@
 import Glibc
+import Mail
 
 /// A file operation that failed: what was tried, on what, why, and what to do about it.
 public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -23,7 +24,7 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
   public var reason: String { String(cString: strerror(code)) }
 
   public var description: String {
-    let base = "\(path): cannot \(operation): \(reason)"
+    let base = "\(Escaping.terminal(path)): cannot \(operation): \(reason)"
     let advice = remedy ?? (isPermission ? "run as root or as a member of group qmail" : nil)
     return advice.map { "\(base); \($0)" } ?? base
   }

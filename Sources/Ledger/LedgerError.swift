@@ -1,3 +1,5 @@
+import Mail
+
 /// Why the ledger could not be opened, read or written: one line with path and remedy.
 public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
   public enum Kind: Sendable, Hashable {
@@ -32,7 +34,7 @@ public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
     self.remedy = remedy ?? Self.usualRemedy(kind)
   }
 
-  public var description: String { "\(path): \(detail); \(remedy)" }
+  public var description: String { "\(Escaping.terminal(path)): \(detail); \(remedy)" }
 
   /// The exit status of a command that ends with this error (sysexits.h).
   public var exitCode: Int32 {

@@ -84,35 +84,34 @@ public struct JSONLine: Sendable {
 
   private static func append(_ text: String, to bytes: inout [UInt8]) {
     bytes.append(UInt8(ascii: "\""))
-    // U+0080 to U+009F, C2 80 to C2 9F in UTF-8, are control characters too: a terminal may take U+009B for ESC [.
-    var isAfterC2 = false
-    for byte in text.utf8 {
-      if isAfterC2 {
-        isAfterC2 = false
-        if byte < 0xA0 {
-          appendEscaped(byte, to: &bytes)
-          continue
+    if text.utf8.allSatisfy({ $0 < 0x7F }) {
+      for byte in text.utf8 { append(byte, to: &bytes) }
+    } else {
+      // Beyond ASCII too there are characters that act: a terminal may take U+009B for ESC [, and U+202E turns text around.
+      for scalar in text.unicodeScalars {
+        if scalar.value < 0x7F {
+          append(UInt8(scalar.value), to: &bytes)
+        } else {
+          Escaping.json(scalar, to: &bytes)
         }
-        bytes.append(0xC2)
-      }
-      switch byte {
-      case 0xC2: isAfterC2 = true
-      case UInt8(ascii: "\""), UInt8(ascii: "\\"):
-        bytes.append(UInt8(ascii: "\\"))
-        bytes.append(byte)
-      case UInt8(ascii: "\n"): bytes += "\\n".utf8
-      case UInt8(ascii: "\t"): bytes += "\\t".utf8
-      case 0..<0x20, 0x7F: appendEscaped(byte, to: &bytes)
-      default: bytes.append(byte)
       }
     }
     bytes.append(UInt8(ascii: "\""))
   }
 
-  private static func appendEscaped(_ byte: UInt8, to bytes: inout [UInt8]) {
-    bytes += "\\u00".utf8
-    let digits = Array("0123456789abcdef".utf8)
-    bytes.append(digits[Int(byte >> 4)])
-    bytes.append(digits[Int(byte & 15)])
+  private static func append(_ byte: UInt8, to bytes: inout [UInt8]) {
+    switch byte {
+    case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+      bytes.append(UInt8(ascii: "\\"))
+      bytes.append(byte)
+    case UInt8(ascii: "\n"): bytes += "\\n".utf8
+    case UInt8(ascii: "\t"): bytes += "\\t".utf8
+    case 0..<0x20:
+      bytes += "\\u00".utf8
+      let digits = Array("0123456789abcdef".utf8)
+      bytes.append(digits[Int(byte >> 4)])
+      bytes.append(digits[Int(byte & 15)])
+    default: bytes.append(byte)
+    }
   }
 }

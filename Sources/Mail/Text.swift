@@ -45,6 +45,31 @@ public enum Escaping {
 
   public static func terminal(_ text: String) -> String { terminal(Array(text.utf8)) }
 
+  /// For JSON that another encoder wrote: every character beyond ASCII that does not show or turns text around becomes `\uNNNN`, which says the
+  /// same; JSON has such in strings only.
+  public static func json(_ bytes: [UInt8]) -> [UInt8] {
+    if bytes.allSatisfy({ $0 < 0x7F }) { return bytes }
+    var out: [UInt8] = []
+    out.reserveCapacity(bytes.count)
+    for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
+      json(scalar, to: &out)
+    }
+    return out
+  }
+
+  /// One character of a JSON string; what is of ASCII and shows, as it is.
+  static func json(_ scalar: Unicode.Scalar, to out: inout [UInt8]) {
+    guard scalar.value >= 0x7F, isInvisible(scalar) else {
+      out += String(scalar).utf8
+      return
+    }
+    let digits = Array("0123456789abcdef".utf8)
+    for unit in String(scalar).utf16 {
+      out += "\\u".utf8
+      for shift in [12, 8, 4, 0] { out.append(digits[Int(unit >> UInt16(shift) & 15)]) }
+    }
+  }
+
   /// As qmail-qread prints: every byte below 32 or above 126 becomes `_` (qmail-qread.c, `issafe`).
   public static func qread(_ bytes: some Collection<UInt8>) -> [UInt8] {
     bytes.map { $0 < 32 || $0 > 126 ? UInt8(ascii: "_") : $0 }

@@ -1,3 +1,5 @@
+import Mail
+
 /// One thing wrong in a policy file, with its place.
 public struct PolicyError: Error, Hashable, Sendable, Comparable, CustomStringConvertible {
   public var path: String
@@ -15,7 +17,8 @@ public struct PolicyError: Error, Hashable, Sendable, Comparable, CustomStringCo
 
   /// `policy.yaml:3:3: unknown key 'treshold', did you mean 'threshold'?`
   public var description: String {
-    line > 0 ? "\(path):\(line):\(column): \(message)" : "\(path): \(message)"
+    let path = Escaping.terminal(path)
+    return line > 0 ? "\(path):\(line):\(column): \(message)" : "\(path): \(message)"
   }
 
   public static func < (a: PolicyError, b: PolicyError) -> Bool {

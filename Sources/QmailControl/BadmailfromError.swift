@@ -54,7 +54,8 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
   }
 
   public var description: String {
-    remedy.map { "\(path): \(message); \($0)" } ?? "\(path): \(message)"
+    let place = Escaping.terminal(path)
+    return remedy.map { "\(place): \(message); \($0)" } ?? "\(place): \(message)"
   }
 }
 

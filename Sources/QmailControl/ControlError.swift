@@ -1,4 +1,5 @@
 import Files
+import Mail
 
 /// Why `control/` could not be read: the file, the line where there is one, and what to do about it.
 public struct ControlError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -27,6 +28,7 @@ public struct ControlError: Error, Hashable, Sendable, CustomStringConvertible {
   }
 
   public var description: String {
+    let path = Escaping.terminal(path)
     let place = line.map { "\(path):\($0)" } ?? path
     return remedy.map { "\(place): \(message); \($0)" } ?? "\(place): \(message)"
   }

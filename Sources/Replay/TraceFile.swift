@@ -11,7 +11,7 @@ public final class TraceFile {
     public var reason: String
     /// There is not even a first line.
     var isEmpty = false
-    public var description: String { "\(path):\(line): \(reason)" }
+    public var description: String { "\(Escaping.terminal(path)):\(line): \(reason)" }
   }
 
   public let path: String

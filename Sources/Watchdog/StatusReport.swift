@@ -112,7 +112,8 @@ public struct StatusReport: Codable, Sendable, Hashable {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let bytes = (try? encoder.encode(self)).map(Array.init) ?? []
-    try Replacement.write(bytes, to: Self.path(state: state), mode: 0o600, durable: false)
+    try Replacement.write(
+      Escaping.json(bytes), to: Self.path(state: state), mode: 0o600, durable: false)
   }
 
   /// One line for systemd's STATUS: counts first, then the storms.

@@ -53,7 +53,7 @@ extension Watchdog {
   private func json(_ answer: some Encodable) -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return (try? encoder.encode(answer)).map(Array.init) ?? []
+    return (try? encoder.encode(answer)).map { Escaping.json(Array($0)) } ?? []
   }
 
   private func topReport(rows: Int) -> TopReport {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Mail
 import Policy
 
 /// The command line. Every error leaves through ``main()``: one line on standard error and the exit code of its kind.
@@ -41,7 +42,20 @@ struct Qwarden: ParsableCommand {
       Output.complain(failure.description)
       Glibc.exit(failure.exitCode)
     } catch {
-      exit(withError: error)
+      guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+      Output.write(Array((asTyped(fullMessage(for: error)) + "\n").utf8), to: STDERR_FILENO)
+      Glibc.exit(Exit.usage)
+    }
+  }
+
+  /// The parser's words about what was typed, with that escaped: a script may have put anything there.
+  private static func asTyped(_ message: String) -> String {
+    let words = CommandLine.arguments.dropFirst().flatMap { word in
+      [word] + word.split(separator: "=", maxSplits: 1).dropFirst().map(String.init)
+    }
+    return words.sorted { $0.utf8.count > $1.utf8.count }.reduce(message) { message, word in
+      let escaped = Escaping.terminal(word)
+      return escaped == word ? message : message.replacing(word, with: escaped)
     }
   }
 }

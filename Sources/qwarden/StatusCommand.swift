@@ -32,7 +32,7 @@ struct Status: ParsableCommand {
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
       if let data = try? encoder.encode(report) {
-        Output.line(String(decoding: data, as: UTF8.self))
+        Output.line(String(decoding: Escaping.json(Array(data)), as: UTF8.self))
       }
       return
     }

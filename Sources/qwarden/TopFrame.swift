@@ -52,8 +52,9 @@ struct TopFrame {
     lines.append(
       split(
         line(
-          ("qwarden", .strong), ("  \(status.mode)", status.mode == "observe" ? .waiting : nil),
-          ("  up \(Readable.age(report.time - status.started))  \(status.qmail)", nil)),
+          ("qwarden", .strong),
+          ("  \(escape(status.mode))", status.mode == "observe" ? .waiting : nil),
+          ("  up \(Readable.age(report.time - status.started))  \(escape(status.qmail))", nil)),
         line(("\(clock) UTC", .dim))))
     let queue = status.queue
     let leaving = queue.doneOnly ?? 0

@@ -7,7 +7,7 @@ import Testing
 @testable import qwarden
 
 /// Reads HTML the strict way: every tag closed in its order, every attribute quoted, every `&` a reference we write.
-private struct StrictReader {
+struct StrictReader {
   var complaints: [String] = []
   var elements: [String: Int] = [:]
   var attributes: [(name: String, value: String)] = []

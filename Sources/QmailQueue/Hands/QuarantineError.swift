@@ -1,4 +1,5 @@
 import Files
+import Mail
 
 /// Why the quarantine store did not do what was asked. Nothing of the queue has changed when one of these is thrown.
 public struct QuarantineError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -27,6 +28,6 @@ public struct QuarantineError: Error, Hashable, Sendable, CustomStringConvertibl
   init(_ error: FileError) { self.init(.file(error), error.path, error.description) }
 
   public var description: String {
-    if case .file = kind { why } else { "\(path): \(why)" }
+    if case .file = kind { why } else { "\(Escaping.terminal(path)): \(why)" }
   }
 }

@@ -1,4 +1,5 @@
 import Files
+import Mail
 
 /// A queue that cannot be read as a whole. Prints as one clear line with a remedy.
 public struct QueueError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -44,5 +45,5 @@ public struct QueueError: Error, Hashable, Sendable, CustomStringConvertible {
   /// 77 where permission is missing, else 69 (sysexits: EX_NOPERM, EX_UNAVAILABLE).
   public var exitCode: Int32 { kind == .permission ? 77 : 69 }
 
-  public var description: String { "\(path): \(problem); \(remedy)" }
+  public var description: String { "\(Escaping.terminal(path)): \(problem); \(remedy)" }
 }
