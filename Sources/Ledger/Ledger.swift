@@ -22,6 +22,8 @@ public final class Ledger: Sendable {
     /// nil: a damaged one is closed, and none could be opened in its place yet.
     var queue: DatabaseQueue?
     var file: FileStatus?
+    /// The file's mtime when it was last read as a whole.
+    var checked: Timestamp?
     /// Connections to files that were moved away under us. They are not closed: SQLite would remove the write-ahead log that
     /// stands beside another database by now.
     var displaced: [DatabaseQueue] = []
@@ -149,6 +151,25 @@ public final class Ledger: Sendable {
     try write { try $0.execute(sql: "PRAGMA user_version = \(Schema.version)") }
   }
 
+  /// Reads the whole file when it has been written to since it was last read so: what this connection has in memory hides that somebody
+  /// else has written over it.
+  public func check() throws(LedgerError) {
+    let modified = (try? FileStatus.of(path))?.modified
+    guard modified != opened.withLock({ $0.checked }) else { return }
+    do {
+      var configuration = Configuration()
+      configuration.readonly = true
+      configuration.busyMode = .timeout(1)
+      let fresh = try DatabaseQueue(path: path, configuration: configuration)
+      defer { try? fresh.close() }
+      let found = try fresh.read { try String.fetchOne($0, sql: "PRAGMA quick_check(1)") }
+      guard found == "ok" else {
+        throw LedgerError(.damaged, path, "the ledger is damaged: \(found ?? "no answer")")
+      }
+    } catch { throw failed(error) }
+    opened.withLock { $0.checked = modified }
+  }
+
   /// The file that is open is still the one that stands at ``path``, as far as that can be seen.
   public var isInPlace: Bool {
     guard let file = opened.withLock({ $0.file }) else { return false }
@@ -165,6 +186,7 @@ public final class Ledger: Sendable {
     opened.withLock { opened in
       guard let queue = opened.queue else { return }
       // Closed before it is moved: the last to close removes the write-ahead log, by its name.
+      opened.checked = nil
       if wasInPlace { try? queue.close() } else { opened.displaced.append(queue) }
       opened.queue = nil
       opened.file = nil

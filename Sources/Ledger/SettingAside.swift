@@ -38,12 +38,4 @@ extension Ledger {
     }
     return (try Ledger(path, creating: true, health), aside)
   }
-
-  /// Reads every page once.
-  private func check() throws(LedgerError) {
-    let found = try read { try String.fetchOne($0, sql: "PRAGMA quick_check(1)") }
-    guard found == "ok" else {
-      throw LedgerError(.damaged, path, "the ledger is damaged: \(found ?? "no answer")")
-    }
-  }
 }

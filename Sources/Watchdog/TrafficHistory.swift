@@ -1,4 +1,5 @@
 import Files
+import Glibc
 import Mail
 import Policy
 import Replay
@@ -98,8 +99,8 @@ struct TrafficHistory {
     header.started = now.iso8601
     writer = TraceWriter(header: header)
     let fresh = try folder.create(at: now)
-    try fresh.write(writer.firstLine)
     sink = fresh
+    try fresh.write(writer.firstLine)
     hour = now.hour
     kept = nil
     return fresh
@@ -123,6 +124,8 @@ struct TrafficHistory {
     do throws(FileError) {
       try work(&self)
     } catch {
+      // On a full disk each attempt would leave an empty one.
+      if let sink, sink.size == 0 { unlink(sink.path) }
       sink = nil
       kept = nil
       retry = now + .seconds(Self.retryPause)

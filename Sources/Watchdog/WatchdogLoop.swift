@@ -45,9 +45,10 @@ extension Watchdog {
 
   /// The timer: everything that is due.
   func tick(fullPass: Bool) {
-    observe(fullPass: fullPass || seconds() >= nextFullPass)
+    let isFull = fullPass || seconds() >= nextFullPass
+    observe(fullPass: isFull)
     let now = WallClock.now()
-    tendLedger(at: now)
+    tendLedger(at: now, isThorough: isFull)
     if troubles[.queue] == nil {
       see(watcher.health(at: now))
       see(Observation(time: now, event: .counts(watcher.counts)))

@@ -61,7 +61,8 @@ extension Watchdog {
 
   /// Finds out whether a ledger that failed works again. One that is damaged is set aside and a new one begun; of one that was moved
   /// away, what stands in its place is opened.
-  func tendLedger(at now: Timestamp) {
+  func tendLedger(at now: Timestamp, isThorough: Bool) {
+    if isThorough, ledger.failure == nil { try? ledger.check() }
     let failure = ledger.failure
     let isInPlace = ledger.isInPlace
     if isInPlace, failure == nil { return works(.ledger) }

@@ -3,6 +3,7 @@ import Storms
 import Testing
 
 private let alice = Source.network(client: "127.66.6.6", helo: "x", user: "alice")
+private let bob = Source.network(client: "127.77.7.7", helo: "x", user: "bob")
 
 /// 300 messages, 40 a second, to as many domains; 60 % deferred, 20 % rejected, 20 % accepted.
 extension Scenario {
@@ -82,6 +83,34 @@ struct StormKindTests {
     let outcome = scenario.run()
     #expect(outcome.began.map(\.storm.kind) == [.relaySender])
     #expect(Set(outcome.joinedNames) == ["flood"])
+  }
+
+  @Test(
+    "the clock set by hours: no storm comes of it, one that goes on stays the same, and the next is found",
+    arguments: [5, -5])
+  func clockSet(hours: Int) {
+    var before = Scenario()
+    before.ordinaryMail(to: 600, every: 0.5)
+    before.flood(at: 585) { _ in ("alice@mx.test", alice) }
+    before.clock(to: 600)
+    var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)
+    #expect(before.run(&detector).began.count == 1)
+
+    let shift = Duration.seconds(hours * 3600)
+    detector.clockWasSet(by: shift, at: start + .seconds(600) + shift)
+    let now = 600 + Double(hours * 3600)
+    var after = Scenario(seed: 7)
+    after.ordinaryMail(from: now, to: now + 300, every: 0.5)
+    after.flood(at: now + 200) { _ in ("bob@mx.test", bob) }
+    for tick in 0...600 {
+      after.observe(
+        .counts(QueueCounts(messages: 10, unprocessed: 0)), at: now + Double(tick) * 0.5)
+    }
+    let outcome = after.run(&detector)
+    #expect(outcome.began.map(\.storm.offenders.first) == [.sender(Address("bob@mx.test"))])
+    #expect(outcome.began.map(\.storm.incident) == [2])
+    #expect(outcome.ended.isEmpty)
+    #expect(detector.storms.map(\.incident) == [1, 2])
   }
 
   @Test("a web script is told by its uid")

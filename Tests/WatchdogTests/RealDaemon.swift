@@ -28,10 +28,10 @@ final class RealDaemon {
   /// - Parameters:
   ///   - folder: where its output and the list of faults are.
   ///   - faults: injected from the start on.
-  ///   - mounted: a directory that gets a small filesystem of its own, which only the daemon sees, with these options.
+  ///   - preparation: a shell's command in a mount namespace of the daemon's own, before it starts.
   init(
     _ words: [String], in folder: String, faults lines: [String] = [],
-    mounted: (path: String, options: String)? = nil
+    preparation: String? = nil
   ) throws {
     let shim = try #require(Shim.shared)
     output = "\(folder)/events"
@@ -50,13 +50,10 @@ final class RealDaemon {
     try #require(bound == 0)
     if !lines.isEmpty { try inject(lines) }
     let command = [shim.program, "run", "--json"] + words
-    if let mounted {
+    if let preparation {
       process.executableURL = URL(fileURLWithPath: "/usr/bin/unshare")
       process.arguments =
-        [
-          "-m", "/bin/sh", "-c",
-          "mount -t tmpfs -o \(mounted.options) none \(mounted.path) && exec \"$0\" \"$@\"",
-        ] + command
+        ["-m", "/bin/sh", "-c", "\(preparation) && exec \"$0\" \"$@\""] + command
     } else {
       process.executableURL = URL(fileURLWithPath: command[0])
       process.arguments = Array(command.dropFirst())
@@ -159,7 +156,9 @@ final class FaultyMachine {
   let daemon: RealDaemon
   let driver: TrafficDriver
   private let driving: Task<Void, any Error>
-  private let flood: [SimulatedInjection]
+  private let floods: [Traffic.Scenario: [SimulatedInjection]]
+  /// The options that name its directories.
+  let places: [String]
   private let setsAside: Bool
 
   /// By how much the mail server's clock is set.
@@ -175,7 +174,8 @@ final class FaultyMachine {
 
   init(
     time: SimulatedQmail.Time = .real, faults: [String] = [],
-    mounted: (directory: String, options: String)? = nil, setsAside: Bool = true
+    setsAside: Bool = true, view: String = "qmail",
+    inNamespace preparation: ((WatchedQmail) -> String)? = nil
   ) throws {
     self.setsAside = setsAside
     let watched = try WatchedQmail()
@@ -196,21 +196,29 @@ final class FaultyMachine {
 
       """
     try Replacement.write(Array(text.utf8), to: path, mode: 0o644)
-    let ordinary = Traffic(.ordinary, messages: 2000, perSecond: 4, seed: 3)
-    // It never comes by itself: only how its recipients answer is taken from it.
-    let storm = Traffic(
-      .hijackedAccount, messages: 90, perSecond: 60, start: .seconds(1_000_000), seed: 4)
-    flood = storm.arrivals.map(\.injection)
+    let ordinary = Traffic(.ordinary, messages: 240, perSecond: 4, seed: 3)
+    // They never come by themselves: only how their recipients answer is taken from them.
+    var traffic = ordinary
+    var floods: [Traffic.Scenario: [SimulatedInjection]] = [:]
+    for (number, scenario) in [Traffic.Scenario.hijackedAccount, .webScript].enumerated() {
+      let flood = Traffic(
+        scenario, messages: 90, perSecond: 60, start: .seconds(100_000_000 * (number + 1)), seed: 4)
+      floods[scenario] = flood.arrivals.map(\.injection)
+      traffic = traffic + flood
+    }
+    self.floods = floods
     let now: @Sendable () -> Timestamp = { WallClock.now() + clock.value }
-    driver = TrafficDriver(qmail, traffic: ordinary + storm, clock: now)
+    driver = TrafficDriver(qmail, traffic: traffic, clock: now)
+    places = [
+      "--qmail", "\(watched.path)/\(view)", "--state", watched.state, "--policy", path,
+    ]
     daemon = try RealDaemon(
-      ["--qmail", watched.qmail, "--state", watched.state, "--policy", path], in: watched.path,
-      faults: faults, mounted: mounted.map { ("\(watched.path)/\($0.directory)", $0.options) })
+      places, in: watched.path, faults: faults, preparation: preparation?(watched))
     driving = Task { [driver] in try await driver.run() }
   }
 
-  func floodNow() async throws {
-    for injection in flood {
+  func floodNow(_ scenario: Traffic.Scenario = .hijackedAccount) async throws {
+    for injection in floods[scenario] ?? [] {
       await driver.offer(injection)
       try await Task.sleep(for: .milliseconds(10))
     }
@@ -219,6 +227,16 @@ final class FaultyMachine {
   var isAnswered: Bool {
     setsAside
       ? daemon.status.contains(" in quarantine") : watched.badmailfrom.contains("\nalice@mx.test\n")
+  }
+
+  /// Runs a program in the daemon's mount namespace.
+  func inNamespace(_ words: String...) throws {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/nsenter")
+    process.arguments = ["-t", "\(daemon.pid)", "-m"] + words
+    try process.run()
+    process.waitUntilExit()
+    try #require(process.terminationStatus == 0)
   }
 
   func end() async throws {
