@@ -5,6 +5,7 @@
 #   make fuzz      a million mutated inputs to each parser, or SECONDS=60 each
 #   make crash     the program killed, and the power lost, at every call that changes something
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
+#   make soak      the daemon through thirty days of mail, storms, restarts and faults, with the idle time left out (DAYS=; REAL=1: as it comes, HOURS=1)
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
@@ -35,7 +36,7 @@ demo: packages
 	$(SWIFT) run qwarden demo
 
 # What waits for a clock runs by itself: a long computation beside it would take the few threads it wakes up on.
-IN_REAL_TIME = ^(WatchdogTests|SystemdTests|RealQmailTests)\.
+IN_REAL_TIME = ^(WatchdogTests|SystemdTests|RealQmailTests|SoakTests)\.
 test: packages
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build --skip '$(IN_REAL_TIME)'
@@ -52,6 +53,15 @@ model:
 # RUNS=, PARSERS='json mime' narrow it; see Fuzz/run.
 fuzz: packages
 	@SWIFT='$(SWIFT)' SECONDS_EACH='$(SECONDS)' Fuzz/run
+
+DAYS = 30
+HOURS = 1
+REAL =
+.PHONY: soak
+soak: packages
+	$(SWIFT) build -c release --product qwarden
+	$(SWIFT) build -c release --product soak
+	@if test -n '$(REAL)'; then set -- --real '$(HOURS)'; else set -- --days '$(DAYS)'; fi; .build/release/soak "$$@"
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)
