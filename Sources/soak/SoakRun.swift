@@ -121,8 +121,10 @@ final class SoakRun {
       deeds.append(Deed(at: at, name: name, excuses: lasting + excuses, run: run))
       if let end { deeds.append(Deed(at: at + lasting, name: "", excuses: 0, run: end)) }
     }
-    // An hour of the plan, at least what the daemon needs to notice anything.
+    // Ten minutes of the plan's day, at least what the daemon needs to notice anything.
     let short = max(40, 600 * unit)
+    // For what excludes others, in a short soak too.
+    let gap = min(120, plan.length * 0.02)
     let isEarly = Double(period) < max(1, Double(plan.periods) * 0.15)
     let isLate = Double(period) >= Double(plan.periods) * 0.9
     let kinds = plan.periods < 4 ? [0, 1, 2, 3, 4, 5, 6, 7, 8] : [period % 9]
@@ -137,7 +139,7 @@ final class SoakRun {
           self.clock.isDiskFull = false
         }
       case 1:
-        add(place, "queue away", excuses: 100, lasting: 120) {
+        add(place, "queue away", excuses: 100, lasting: gap) {
           try self.server.takeQueueAway(true)
         } end: {
           try self.server.takeQueueAway(false)
@@ -170,7 +172,7 @@ final class SoakRun {
           self.clock.jump(3600)
         }
       case 6:
-        add(place, "qmail-send stopped", excuses: 900, lasting: 120) {
+        add(place, "qmail-send stopped", excuses: 900, lasting: gap) {
           self.server.qmail.stop(at: self.clock.now)
         } end: {
           try self.server.qmail.start(at: self.clock.now)
