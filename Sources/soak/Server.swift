@@ -11,7 +11,7 @@ final class Server {
   let qmail: SimulatedQmail
   let account: Account
   private var exchanger = PromptExchanger()
-  private var arrivals: ArraySlice<Traffic.Arrival> = []
+  private var arrivals: ArraySlice<Weather.Arrival> = []
   private let log: MultilogFile
   private(set) var isAway = false
   /// The administrator's part of badmailfrom.
@@ -42,7 +42,7 @@ final class Server {
   /// Takes in what has come and does what is due.
   func step() {
     guard !isAway else { return }
-    while let arrival = arrivals.first, arrival.after.inSeconds <= clock.elapsed {
+    while let arrival = arrivals.first, arrival.at <= clock.elapsed {
       arrivals = arrivals.dropFirst()
       account.note(arrival.injection, qmail.take(arrival.injection, at: clock.now))
     }
@@ -53,7 +53,7 @@ final class Server {
   var nextDue: Double? {
     if isAway { return nil }
     let due = qmail.nextDue.map { clock.elapsed + $0.seconds(since: clock.now) }
-    return [arrivals.first?.after.inSeconds, due].compactMap { $0 }.min()
+    return [arrivals.first?.at, due].compactMap { $0 }.min()
   }
 
   /// As multilog does at night: the log begins anew, and only the last files are kept.

@@ -53,6 +53,8 @@ struct SoakPlan {
   /// Of a period, in seconds.
   var length = 86_400.0
   var ordinary = 1000
+  /// On the first day.
+  var strangers = 17_000
   var storms = 2
   var isReal = false
   var seed: UInt64 = 1

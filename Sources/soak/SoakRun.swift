@@ -260,7 +260,8 @@ final class SoakRun {
     try daemon.start()
     for period in 0..<plan.periods {
       let weather = Weather(
-        period, length: plan.length, ordinary: plan.ordinary, storms: plan.storms, seed: plan.seed)
+        period, length: plan.length, ordinary: plan.ordinary,
+        strangers: period == 0 ? plan.strangers : 0, storms: plan.storms, seed: plan.seed)
       storms += weather.storms
       server.expect(weather)
       try run(to: Double(period + 1) * plan.length)

@@ -3,6 +3,12 @@ import QmailSimulator
 
 /// The mail of one period: ordinary, innocent floods, and storms of every kind in turn.
 struct Weather {
+  struct Arrival {
+    /// Seconds since the soak began.
+    var at: Double
+    var injection: SimulatedInjection
+  }
+
   struct Storm {
     /// Seconds since the soak began.
     var begins: Double
@@ -16,7 +22,7 @@ struct Weather {
     (.mailmanBurst, 120, 10), (.newsletter, 100, 1), (.providerOutage, 50, 0.5),
   ]
 
-  let arrivals: [Traffic.Arrival]
+  let arrivals: [Arrival]
   let exchangers: [TrafficExchanger]
   let storms: [Storm]
 
@@ -24,7 +30,10 @@ struct Weather {
   ///   - number: which period, from 0.
   ///   - length: of a period, in seconds.
   ///   - ordinary: messages of ordinary mail in it.
-  init(_ number: Int, length: Double, ordinary: Int, storms count: Int, seed: UInt64) {
+  ///   - strangers: messages of people who write never again, so that all that the daemon remembers so many of is full early.
+  init(
+    _ number: Int, length: Double, ordinary: Int, strangers: Int, storms count: Int, seed: UInt64
+  ) {
     let begin = Double(number) * length
     let seed = seed &* 1000 &+ UInt64(number) &* 10
     var parts = [
@@ -48,9 +57,27 @@ struct Weather {
       Traffic(
         scenario, messages: messages, perSecond: rate, start: .seconds(begin + length * 0.1),
         seed: seed + 9))
-    arrivals = parts.flatMap(\.arrivals).sorted { $0.after < $1.after }
+    arrivals =
+      (parts.flatMap(\.arrivals).map { Arrival(at: $0.after.inSeconds, injection: $0.injection) }
+      + (0..<strangers).map { place in
+        let share = 0.02 + 0.9 * Double(place) / Double(strangers)
+        return Arrival(at: begin + share * length, injection: Self.stranger(place))
+      }).sorted { $0.at < $1.at }
     exchangers = parts.map(\.exchanger)
     self.storms = storms
+  }
+}
+
+extension Weather {
+  private static func stranger(_ place: Int) -> SimulatedInjection {
+    let number = place % 6000
+    return SimulatedInjection(
+      sender: Address("s\(number)@d\(number).example"),
+      recipients: [Address("user\(number % 40 + 1)@mx.test")],
+      source: .network(
+        client: "100.\(64 + number / 250).\(number % 250).7", helo: "mail", user: nil),
+      message: Array(
+        "From: s\(number)@d\(number).example\nMessage-ID: <s\(place)@d.example>\n\nhello\n".utf8))
   }
 }
 

@@ -12,6 +12,7 @@ import Testing
     plan.periods = 2
     plan.length = 7200
     plan.ordinary = 50
+    plan.strangers = 0
     plan.storms = 1
     let run = try SoakRun(plan)
     run.play { print($0) }
