@@ -98,6 +98,17 @@ public struct Descriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Reads a file of /proc, whose size nobody knows before, in as few pieces as it gives.
+  public func readStream(limit: Int) throws(FileError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    while bytes.count < limit {
+      let more = try read(limit: min(65_536, limit - bytes.count), from: Int64(bytes.count))
+      bytes += more
+      if more.count < 65_536 { break }
+    }
+    return bytes
+  }
+
   /// pread(2) until the buffer is full or the file ends; returns bytes read.
   public func readRaw(into buffer: UnsafeMutableRawBufferPointer, from offset: Int64)
     throws(FileError) -> Int
@@ -115,6 +126,14 @@ public struct Descriptor: ~Copyable, Sendable {
       filled += n
     }
     return filled
+  }
+
+  /// Writes one byte at `offset`.
+  public func write(byte: UInt8, at offset: Int64) throws(FileError) {
+    var byte = byte
+    while pwrite(number, &byte, 1, off_t(offset)) != 1 {
+      if errno != EINTR { throw FileError("write", path) }
+    }
   }
 
   /// Writes all bytes at `offset`.

@@ -35,7 +35,7 @@ public enum LockTable {
   /// cannot be seen from here, as outside a container.
   public static func holders(of file: FileStatus) -> [Int32]? {
     guard let table = try? Descriptor.open("/proc/locks"),
-      let bytes = try? table.readAll(limit: 4 << 20)
+      let bytes = try? table.readStream(limit: 4 << 20)
     else { return nil }
     var holders: [Int32] = []
     for line in bytes.split(separator: UInt8(ascii: "\n")) {

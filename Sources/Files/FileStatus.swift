@@ -13,7 +13,7 @@ public struct FileStatus: Hashable, Sendable {
   public var uid: UInt32
   public var gid: UInt32
 
-  init(_ status: stat) {
+  public init(_ status: stat) {
     device = UInt64(status.st_dev)
     inode = UInt64(status.st_ino)
     size = Int64(status.st_size)

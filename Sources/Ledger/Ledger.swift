@@ -120,6 +120,28 @@ public final class Ledger: Sendable {
     }
   }
 
+  /// Differs from an earlier one whenever anybody has committed something since.
+  public struct Mark: Sendable, Hashable {
+    /// Moved by other processes' commits, and by our own changes.
+    let others: Int
+    let ours: Int
+    /// Of the file.
+    let inode: UInt64?
+  }
+
+  /// Two system calls, so that nothing need be asked of a ledger that has not changed.
+  public func mark() throws(LedgerError) -> Mark {
+    let queue = try queue()
+    let inode = opened.withLock { $0.file?.inode }
+    do {
+      return try queue.unsafeRead { database in
+        Mark(
+          others: try Int.fetchOne(database, sql: "PRAGMA data_version") ?? 0,
+          ours: database.totalChangesCount, inode: inode)
+      }
+    } catch { throw failed(error) }
+  }
+
   // MARK: - While it is open
 
   /// Writes something, to find out whether that is possible again.

@@ -56,7 +56,9 @@ extension Ledger {
           WHERE id = ? AND birth = ? AND state IN ('intended', 'copied')
           """)
       let latest = try database.makeStatement(
-        sql: "SELECT * FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1")
+        sql:
+          "SELECT \(Self.columns) FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1"
+      )
       var rows: [QuarantineRecord] = []
       for (identity, sender) in messages {
         let key: StatementArguments = [Int64(bitPattern: identity.id), identity.birth.column]
@@ -80,7 +82,7 @@ extension Ledger {
       try Row.fetchAll(
         database,
         sql: """
-          SELECT * FROM quarantine WHERE state IN (\(Self.list(states))) AND number > ?
+          SELECT \(Self.columns) FROM quarantine WHERE state IN (\(Self.list(states))) AND number > ?
           ORDER BY number LIMIT ?
           """,
         arguments: [after, limit]
@@ -94,7 +96,7 @@ extension Ledger {
       try Row.fetchAll(
         database,
         sql: """
-          SELECT * FROM quarantine WHERE id = ?
+          SELECT \(Self.columns) FROM quarantine WHERE id = ?
           AND state NOT IN ('released', 'expired', 'abandoned') ORDER BY number
           """,
         arguments: [Int64(bitPattern: id)]
@@ -105,7 +107,8 @@ extension Ledger {
   public func quarantine(number: Int64) throws(LedgerError) -> QuarantineRecord? {
     try read { database in
       try Row.fetchOne(
-        database, sql: "SELECT * FROM quarantine WHERE number = ?", arguments: [number]
+        database, sql: "SELECT \(Self.columns) FROM quarantine WHERE number = ?",
+        arguments: [number]
       ).map(Self.message)
     }
   }
@@ -119,7 +122,7 @@ extension Ledger {
       try Row.fetchAll(
         database,
         sql: """
-          SELECT * FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL AND number > ?
+          SELECT \(Self.columns) FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL AND number > ?
           \(inDoubtOnly ? "AND in_doubt > 0" : "") ORDER BY number LIMIT ?
           """,
         arguments: [after, limit]
@@ -169,7 +172,8 @@ extension Ledger {
     try read { database in
       try Row.fetchOne(
         database,
-        sql: "SELECT * FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1",
+        sql:
+          "SELECT \(Self.columns) FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1",
         arguments: [Int64(bitPattern: identity.id), identity.birth.column]
       ).map(Self.message)
     }
@@ -181,7 +185,9 @@ extension Ledger {
   {
     try read { database in
       let latest = try database.cachedStatement(
-        sql: "SELECT * FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1")
+        sql:
+          "SELECT \(Self.columns) FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1"
+      )
       var rows: [EntryIdentity: QuarantineRecord] = [:]
       for identity in identities {
         let key: StatementArguments = [Int64(bitPattern: identity.id), identity.birth.column]
@@ -199,7 +205,7 @@ extension Ledger {
       try Row.fetchAll(
         database,
         sql:
-          "SELECT * FROM quarantine WHERE state = 'gone' AND expires <= ? ORDER BY number LIMIT ?",
+          "SELECT \(Self.columns) FROM quarantine WHERE state = 'gone' AND expires <= ? ORDER BY number LIMIT ?",
         arguments: [now.column, limit]
       ).map(Self.message)
     }
@@ -290,7 +296,7 @@ extension Ledger {
     }
   }
 
-  /// Moves rows from the state they have to `state`.
+  /// Moves rows from the state they have to `state`; one that is `intended` again has no marks.
   /// - Parameters:
   ///   - note: kept with the row where given.
   public func move(
@@ -307,7 +313,8 @@ extension Ledger {
       let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET state = ?, note = ifnull(?, note)
-          \(stamp.map { ", \($0) = ifnull(\($0), ?)" } ?? "") WHERE number = ? AND state = ?
+          \(stamp.map { ", \($0) = ifnull(\($0), ?)" } ?? "")
+          \(state == .intended ? ", marked = NULL" : "") WHERE number = ? AND state = ?
           """)
       for message in messages {
         let before: StatementArguments = [state.rawValue, note]
@@ -370,42 +377,48 @@ extension Ledger {
     }
   }
 
-  /// Commits that the message is being given to the qmail-queue of this pid: before its last byte is.
+  /// Commits that these messages are being given each to the qmail-queue of this pid: before its last byte is.
   public func intendRelease(
-    _ message: QuarantineRecord, pid: Int32, inDoubt: Bool, at now: Timestamp
+    _ messages: [(record: QuarantineRecord, pid: Int32)], inDoubt: Bool, at now: Timestamp
   ) throws(LedgerError) {
     try write { database in
-      try database.execute(
+      let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET state = 'releasing', release_pid = ?, release_started = ?,
             release_in_doubt = ?
           WHERE number = ? AND state = ?
-          """,
-        arguments: [pid, now.column, inDoubt, message.id, message.state.rawValue])
-      guard database.changesCount == 1 else {
-        throw LedgerError(
-          .busy, path, "message \(message.identity.id) is no longer \(message.state.rawValue)")
+          """)
+      for (message, pid) in messages {
+        try statement.execute(
+          arguments: [pid, now.column, inDoubt, message.id, message.state.rawValue])
+        guard database.changesCount == 1 else {
+          throw LedgerError(
+            .busy, path, "message \(message.identity.id) is no longer \(message.state.rawValue)")
+        }
       }
     }
   }
 
-  /// Ends a release. With recipients left in doubt the message stays in quarantine for them; else it is `released`.
-  /// - Parameters:
-  ///   - given: recipients given back in this release; 0 when qmail-queue refused it.
-  ///   - left: recipients that are still ours to give.
-  public func finishRelease(
-    _ message: QuarantineRecord, given: Int, left: Int, at now: Timestamp, note: String? = nil
-  ) throws(LedgerError) {
+  /// What a release came to: recipients given back in it, 0 when qmail-queue refused it, and those that are still ours to give.
+  public typealias ReleaseEnd = (record: QuarantineRecord, given: Int, left: Int)
+
+  /// Ends releases. With recipients left in doubt a message stays in quarantine for them; else it is `released`.
+  public func finishRelease(_ ends: [ReleaseEnd], at now: Timestamp, note: String? = nil)
+    throws(LedgerError)
+  {
     try write { database in
-      try database.execute(
+      let statement = try database.makeStatement(
         sql: """
           UPDATE quarantine SET released = released + ?, note = ?,
             in_doubt = CASE WHEN ? > 0 AND ? > 0 THEN ? ELSE in_doubt END,
             state = CASE WHEN ? = 0 THEN 'released' WHEN gone IS NULL THEN 'marked' ELSE 'gone' END,
             closed = CASE WHEN ? = 0 THEN ? ELSE NULL END
           WHERE number = ? AND state IN ('releasing', 'release-in-doubt')
-          """,
-        arguments: [given, note, given, left, left, left, left, now.column, message.id])
+          """)
+      for (message, given, left) in ends {
+        try statement.execute(
+          arguments: [given, note, given, left, left, left, left, now.column, message.id])
+      }
     }
   }
 
@@ -426,37 +439,43 @@ extension Ledger {
     states.map { "'\($0.rawValue)'" }.joined(separator: ",")
   }
 
+  private static let columns = """
+    number, id, birth, incident, state, sender, size, recipients, in_doubt, subject, via, client,
+    user, uid, intended, copied, marked, gone, closed, expires, note, release_pid, release_started,
+    release_in_doubt, released
+    """
+
+  /// By position in ``columns``: GRDB looks names up letter by letter.
   private static func message(_ row: Row) throws -> QuarantineRecord {
-    let number: Int64 = row["number"]
-    guard let state = State(rawValue: row["state"]) else {
-      throw Unreadable(what: "quarantined message \(number) in state '\(row["state"] as String)'")
+    let number: Int64 = row[0]
+    guard let state = State(rawValue: row[4]) else {
+      throw Unreadable(what: "quarantined message \(number) in state '\(row[4] as String)'")
     }
-    func time(_ column: String) -> Timestamp? {
+    func time(_ column: Int) -> Timestamp? {
       (row[column] as Int64?).map(Timestamp.init(column:))
     }
     var facts = QuarantineRecord.Facts()
-    facts.sender = Address([UInt8](row["sender"] as Data))
-    facts.size = row["size"]
-    facts.recipients = row["recipients"]
-    facts.inDoubt = row["in_doubt"]
-    facts.subject = [UInt8](row["subject"] as Data)
-    facts.source.via = row["via"]
-    facts.source.client = row["client"]
-    facts.source.user = row["user"]
-    facts.source.uid = (row["uid"] as Int64?).map { UInt32(truncatingIfNeeded: $0) }
+    facts.sender = Address([UInt8](row[5] as Data))
+    facts.size = row[6]
+    facts.recipients = row[7]
+    facts.inDoubt = row[8]
+    facts.subject = [UInt8](row[9] as Data)
+    facts.source.via = row[10]
+    facts.source.client = row[11]
+    facts.source.user = row[12]
+    facts.source.uid = (row[13] as Int64?).map { UInt32(truncatingIfNeeded: $0) }
     return QuarantineRecord(
       id: number,
       identity: EntryIdentity(
-        id: UInt64(bitPattern: row["id"] as Int64), birth: Timestamp(column: row["birth"])),
-      incident: row["incident"], state: state, facts: facts,
-      intended: Timestamp(column: row["intended"]), copied: time("copied"), marked: time("marked"),
-      gone: time("gone"), closed: time("closed"), expires: Timestamp(column: row["expires"]),
-      note: row["note"],
-      release: (row["release_pid"] as Int32?).flatMap { pid in
-        time("release_started").map {
-          QuarantineRecord.Release(
-            pid: pid, started: $0, includedInDoubt: row["release_in_doubt"] ?? false)
+        id: UInt64(bitPattern: row[1] as Int64), birth: Timestamp(column: row[2])),
+      incident: row[3], state: state, facts: facts,
+      intended: Timestamp(column: row[14]), copied: time(15), marked: time(16),
+      gone: time(17), closed: time(18), expires: Timestamp(column: row[19]),
+      note: row[20],
+      release: (row[21] as Int32?).flatMap { pid in
+        time(22).map {
+          QuarantineRecord.Release(pid: pid, started: $0, includedInDoubt: row[23] ?? false)
         }
-      }, released: row["released"])
+      }, released: row[24])
   }
 }

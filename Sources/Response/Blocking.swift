@@ -83,10 +83,16 @@ extension Responder {
     return outcomes
   }
 
+  /// badmailfrom is as the hands left it, there or not.
+  var isTended: Bool {
+    guard let tended else { return false }
+    return tended == (try? FileStatus.of(badmailfrom.path))
+  }
+
   private func tend(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     let rows = try attempt { try ledger.blocks([.intended, .active, .leaving]) }
     let isDue = rows.contains { $0.state != .active || $0.expires <= now }
-    if !isDue, let tended, tended == (try? FileStatus.of(badmailfrom.path)) { return }
+    if !isDue, isTended { return }
     try withHands { () throws(Trouble) in try reconcile(now, &outcomes) }
   }
 
@@ -113,7 +119,7 @@ extension Responder {
     try step(.badmailfromReplaced)
     try attempt { try ledger.settleBlocks(standing: standing, left: leaving) }
     try step(.blocksSettled)
-    tended = try? FileStatus.of(badmailfrom.path)
+    tended = .some(try? FileStatus.of(badmailfrom.path))
 
     var history = History(now)
     for var block in standing where block.state == .intended || !present.contains(block.entry) {

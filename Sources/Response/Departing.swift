@@ -24,16 +24,19 @@ extension Responder {
     for record in rows {
       let value = "\(record.identity.id)"
       let entry = DepartingEntry(record.identity, sender: record.facts.sender, in: layout)
+      var isUntouched = false
       do throws(RetirementRefusal) {
         try entry.sweepBounce(into: store)
         switch try entry.state() {
         case .gone: gone.append(record)
         case .leaving: break
-        case .marksLost: try restoreMarks(record, store)
+        case .marksLost: isUntouched = try !restoreMarks(record, store)
         }
       } catch {
         fail("watch", value, .refusal(error), incident: record.incident, &outcomes)
       }
+      // The notes of the marks were lost too: nothing has happened to it, so it is set aside anew.
+      if isUntouched { try attempt { try ledger.move([record], to: .intended, at: now) } }
     }
     try noteGone(gone, store, now, &outcomes)
   }
@@ -56,11 +59,12 @@ extension Responder {
   }
 
   /// The machine went down before the marks reached the disk: mark again.
+  /// - Returns: false when it was left as if nobody had touched it, and its copy is gone.
   private func restoreMarks(_ record: QuarantineRecord, _ store: QuarantineStore)
-    throws(RetirementRefusal)
+    throws(RetirementRefusal) -> Bool
   {
-    guard let look = try? settledLook() else { return }
-    _ = try recover(record.identity, store, look)
+    guard let look = try? settledLook() else { return true }
+    return try recover(record.identity, store, look) != .abandoned
   }
 
   /// Deletes copies whose time has run out, at most 256 a call; once a day also forgets what ended over a year ago.

@@ -53,11 +53,9 @@ extension Responder {
           try attempt { try store.delete(identity) }
         }
       } else if held.contains(identity) {
-        try adopt(identity, store, now)
+        try adopt(identity, store, look, now)
       } else {
-        do throws(RetirementRefusal) {
-          _ = try recover(identity, store, look)
-        } catch { throw .refusal(error) }
+        try attempt { try recover(identity, store, look) }
       }
     }
     for record in rows {
@@ -76,10 +74,16 @@ extension Responder {
   }
 
   /// The ledger was lost and begun anew, or restored from an older day: the copy speaks for itself.
-  private func adopt(_ identity: EntryIdentity, _ store: QuarantineStore, _ now: Timestamp)
-    throws(Trouble)
-  {
-    let message = try attempt { try store.read(identity) }
+  private func adopt(
+    _ identity: EntryIdentity, _ store: QuarantineStore, _ look: DeliveriesInFlight,
+    _ now: Timestamp
+  ) throws(Trouble) {
+    let message: QuarantinedMessage
+    do throws(QuarantineError) { message = try store.read(identity) } catch {
+      guard error.kind == .missing else { throw .store(error) }
+      try attempt { try recover(identity, store, look) }
+      return
+    }
     var facts = QuarantineRecord.Facts()
     facts.sender = message.sender
     facts.size = message.size

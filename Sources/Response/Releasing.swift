@@ -7,7 +7,15 @@ import QmailQueue
 /// Giving messages back. The pid of qmail-queue is in the ledger before it gets the last byte of the envelope: a process killed before
 /// that has queued nothing, and one killed after it leaves a pid to look for.
 extension Responder {
-  /// Gives a quarantined message back through qmail-queue, with its own sender and the recipients that were ours to give.
+  /// Gives a quarantined message back; see ``release(_:inDoubt:to:at:)-([QuarantineRecord],_,_,_)``.
+  public func release(
+    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address] = [], at now: Timestamp
+  ) -> [Outcome] {
+    release([record], inDoubt: inDoubt, to: others, at: now)
+  }
+
+  /// Gives quarantined messages back through qmail-queue, each with its own sender and the recipients that were ours to give; at most
+  /// ``releasedAtOnce`` make a good call: they share the waits for the disk.
   ///
   /// Allowed while the old entry still departs: its marks are flushed to the disk first. When all recipients are given, the copy is
   /// deleted (once the old entry is gone).
@@ -15,19 +23,56 @@ extension Responder {
   ///   cut off: they may get it twice. Without it such recipients stay in quarantine.
   /// - Parameter others: given it instead of its own recipients, which then get nothing and are owed nothing any more.
   public func release(
-    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address] = [], at now: Timestamp
+    _ records: [QuarantineRecord], inDoubt: Bool, to others: [Address] = [], at now: Timestamp
   ) -> [Outcome] {
     var outcomes: [Outcome] = []
-    working("release", "\(record.identity.id)", &outcomes) { outcomes throws(Trouble) in
+    let name = records.count == 1 ? "\(records[0].identity.id)" : "messages"
+    working("release", name, &outcomes) { outcomes throws(Trouble) in
       try withHands { () throws(Trouble) in
-        guard let fresh = try attempt({ try ledger.quarantine(number: record.id) }) else {
-          throw .other("the ledger does not know it any more")
+        let store = try quarantine()
+        var gifts: [Gift] = []
+        for record in records {
+          do throws(Trouble) {
+            guard let fresh = try attempt({ try ledger.quarantine(number: record.id) }) else {
+              throw .other("the ledger does not know it any more")
+            }
+            try check(fresh, inDoubt: inDoubt)
+            gifts.append(
+              try gift(fresh, inDoubt: inDoubt || !others.isEmpty, to: others, store))
+          } catch {
+            fail(
+              "release", "\(record.identity.id)", error, incident: record.incident, &outcomes)
+          }
         }
-        try check(fresh, inDoubt: inDoubt)
-        try give(fresh, inDoubt: inDoubt || !others.isEmpty, to: others, now, &outcomes)
+        try give(gifts, inDoubt: inDoubt || !others.isEmpty, store, now, &outcomes)
       }
     }
     return outcomes
+  }
+
+  /// As many qmail-queues work at the same time.
+  public static let releasedAtOnce = 32
+
+  /// A message on its way back.
+  private final class Gift {
+    let record: QuarantineRecord
+    let sender: Address
+    let recipients: [Address]
+    /// How many of its own recipients it is for.
+    let count: Int
+    let body: QuarantinedBody
+    var injection: Injection?
+
+    init(
+      _ record: QuarantineRecord, from sender: Address, to recipients: [Address], count: Int,
+      _ body: consuming QuarantinedBody
+    ) {
+      self.record = record
+      self.sender = sender
+      self.recipients = recipients
+      self.count = count
+      self.body = body
+    }
   }
 
   private func check(_ record: QuarantineRecord, inDoubt: Bool) throws(Trouble) {
@@ -46,12 +91,16 @@ extension Responder {
     }
   }
 
-  private func give(
-    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address], _ now: Timestamp,
-    _ outcomes: inout [Outcome]
-  ) throws(Trouble) {
-    let store = try quarantine()
-    let message = try attempt { try store.read(record.identity) }
+  private func gift(
+    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address], _ store: QuarantineStore
+  ) throws(Trouble) -> Gift {
+    var message = try attempt { try store.read(record.identity) }
+    if message.phase != .marked {
+      // The machine went down before these notes reached the disk, and the ledger's did.
+      let look = try settledLook()
+      try attempt { try recover(record.identity, store, look) }
+      message = try attempt { try store.read(record.identity) }
+    }
     let ours = message.recipients.filter {
       $0.state == .marked || (inDoubt && $0.state == .inDoubt)
     }
@@ -60,46 +109,87 @@ extension Responder {
         "a delivery was under way to each of its recipients when it was set aside, "
           + "so they may have it; release it with --in-doubt to send it again")
     }
-    if record.isDeparting { try flushMarks(record.identity.id) }
     let own = ours.map { recipient in
       recipient.channel == .local
         ? control.withoutPrepend(localRecipient: recipient.address) : recipient.address
     }
-    let recipients = others.isEmpty ? own : others
-    let body: Descriptor
-    do throws(QuarantineError) { body = try store.message(record.identity) } catch {
-      throw .store(error)
+    do throws(QuarantineError) {
+      return Gift(
+        record, from: message.sender, to: others.isEmpty ? own : others, count: ours.count,
+        try store.message(record.identity))
+    } catch { throw .store(error) }
+  }
+
+  /// All steps, each for all messages before the next.
+  private func give(
+    _ gifts: [Gift], inDoubt: Bool, _ store: QuarantineStore, _ now: Timestamp,
+    _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
+    let departing = gifts.filter(\.record.isDeparting)
+    if departing.count > 8 {
+      try attempt { try layout.sync() }
+    } else {
+      for gift in departing { try flushMarks(gift.record.identity.id) }
     }
-    let injection: Injection
-    do throws(InjectionError) {
-      injection = try MessageInjector(qmail: places.qmail)
-        .start(body, from: message.sender, to: recipients)
-    } catch { throw .injection(error) }
-    let pid = injection.pid
+    var started: [(gift: Gift, pid: Int32)] = []
+    for gift in gifts {
+      do throws(InjectionError) {
+        let injection = try MessageInjector(qmail: places.qmail)
+          .start(
+            gift.body.file, at: gift.body.start, from: gift.sender, to: gift.recipients)
+        started.append((gift, injection.pid))
+        gift.injection = consume injection
+      } catch {
+        fail(
+          "release", "\(gift.record.identity.id)", .injection(error),
+          incident: gift.record.incident, &outcomes)
+      }
+    }
+    if started.isEmpty { return }
     do throws(Trouble) {
       try step(.releaseStarted)
-      try attempt { try ledger.intendRelease(record, pid: pid, inDoubt: inDoubt, at: now) }
+      try attempt {
+        try ledger.intendRelease(
+          started.map { ($0.gift.record, $0.pid) }, inDoubt: inDoubt, at: now)
+      }
     } catch {
       if case .stopped = error { throw error }
-      injection.cancel()
+      for (gift, _) in started {
+        if let injection = gift.injection.take() { injection.cancel() }
+      }
       throw error
     }
     try step(.releaseIntended)
-    let result = injection.commit()
+    for (gift, _) in started { gift.injection?.complete() }
+    var results: [(gift: Gift, result: InjectionResult)] = []
+    for (gift, _) in started {
+      if let injection = gift.injection.take() { results.append((gift, injection.result())) }
+    }
     try step(.releaseCommitted)
 
-    guard var fresh = try attempt({ try ledger.quarantine(number: record.id) }) else { return }
-    switch result {
-    case .queued: try finishRelease(&fresh, store, now, &outcomes)
-    case .failed:
-      try attempt { try ledger.finishRelease(fresh, given: 0, left: ours.count, at: now) }
-      throw .injection(.ended(result))
-    case .killed, .unknown:
-      try resolve(fresh, store, now, &outcomes)
-      if try attempt({ try ledger.quarantine(number: record.id) })?.state == .releasing {
-        throw .other("\(result); a later look at the queue will tell")
+    var given: [QuarantineRecord] = []
+    for (gift, result) in results {
+      guard let fresh = try attempt({ try ledger.quarantine(number: gift.record.id) }) else {
+        continue
+      }
+      var why: Trouble?
+      switch result {
+      case .queued: given.append(fresh)
+      case .failed:
+        try attempt { try ledger.finishRelease([(fresh, 0, gift.count)], at: now) }
+        why = .injection(.ended(result))
+      case .killed, .unknown:
+        try resolve(fresh, store, now, &outcomes)
+        if try attempt({ try ledger.quarantine(number: fresh.id) })?.state == .releasing {
+          why = .other("\(result); a later look at the queue will tell")
+        }
+      }
+      if let why {
+        fail(
+          "release", "\(fresh.identity.id)", why, incident: fresh.incident, &outcomes)
       }
     }
+    try finishRelease(given, store, now, &outcomes)
   }
 
   /// The old entry's marks, like qmail's own, may not be on the disk yet. Before the message goes back, they must be: lost marks would
@@ -114,36 +204,49 @@ extension Responder {
     }
   }
 
-  /// qmail-queue has it: note it with the copy, then in the ledger.
+  /// qmail-queue has them: note it with the copies, then in the ledger.
   private func finishRelease(
-    _ record: inout QuarantineRecord, _ store: QuarantineStore, _ now: Timestamp,
+    _ records: [QuarantineRecord], _ store: QuarantineStore, _ now: Timestamp,
     _ outcomes: inout [Outcome]
   ) throws(Trouble) {
-    let withDoubtful = record.release?.includedInDoubt ?? false
-    var envelope: QuarantineEnvelope
-    do throws(QuarantineError) { envelope = try store.open(record.identity) } catch {
-      throw .store(error)
+    if records.isEmpty { return }
+    var ends: [Ledger.ReleaseEnd] = []
+    let isMany = records.count > 8
+    for record in records {
+      let withDoubtful = record.release?.includedInDoubt ?? false
+      var envelope: QuarantineEnvelope
+      do throws(QuarantineError) { envelope = try store.open(record.identity) } catch {
+        throw .store(error)
+      }
+      do throws(FileError) {
+        for (index, recipient) in envelope.message.recipients.enumerated()
+        where recipient.state == .marked || (withDoubtful && recipient.state == .inDoubt) {
+          try envelope.set(.released, of: index)
+        }
+        if !isMany { try envelope.sync() }
+      } catch { throw .file(error) }
+      let message = envelope.message
+      ends.append(
+        (
+          record, message.count(.released) - record.released,
+          message.count(.marked) + message.count(.inDoubt)
+        ))
     }
-    for index in envelope.message.recipients.indices {
-      let state = envelope.message.recipients[index].state
-      guard state == .marked || (withDoubtful && state == .inDoubt) else { continue }
-      do throws(FileError) { try envelope.set(.released, of: index) } catch { throw .file(error) }
-    }
-    do throws(FileError) { try envelope.sync() } catch { throw .file(error) }
+    if isMany { try attempt { try store.syncAll() } }
     try step(.releaseNoted)
-    let message = envelope.message
-    let given = message.count(.released) - record.released
-    let left = message.count(.marked) + message.count(.inDoubt)
-    try attempt { try ledger.finishRelease(record, given: given, left: left, at: now) }
+    try attempt { try ledger.finishRelease(ends, at: now) }
     try step(.releaseRecorded)
-    record.released += given
-    record.facts.inDoubt = left
-    record.state = left == 0 ? .released : record.gone == nil ? .marked : .gone
-    record.closed = left == 0 ? now : nil
-    if left == 0, record.gone != nil { try attempt { try store.delete(record.identity) } }
-    outcomes.append(.released(record, recipients: given))
     var history = History(now)
-    history.add("release", incident: record.incident, .done)
+    for (record, given, left) in ends {
+      var record = record
+      record.released += given
+      record.facts.inDoubt = left
+      record.state = left == 0 ? .released : record.gone == nil ? .marked : .gone
+      record.closed = left == 0 ? now : nil
+      if left == 0, record.gone != nil { try attempt { try store.delete(record.identity) } }
+      outcomes.append(.released(record, recipients: given))
+      history.add("release", incident: record.incident, .done)
+    }
     try attempt { try ledger.record(history.actions) }
   }
 
@@ -159,12 +262,12 @@ extension Responder {
     let message = try attempt { try store.read(record.identity) }
     var record = record
     if message.count(.released) > record.released {
-      return try finishRelease(&record, store, now, &outcomes)
+      return try finishRelease([record], store, now, &outcomes)
     }
     if isAtWork(release.pid) { return }
     let search = ReleasedMessage(pid: release.pid, since: release.started - .seconds(2))
     if try attempt({ try search.isQueued(in: layout) }) {
-      return try finishRelease(&record, store, now, &outcomes)
+      return try finishRelease([record], store, now, &outcomes)
     }
     let note =
       "its release by qmail-queue \(release.pid) at \(release.started.iso8601) was cut off; look for "

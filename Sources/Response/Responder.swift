@@ -37,10 +37,10 @@ public final class Responder {
   public let ledger: Ledger
   public let layout: QueueLayout
   /// May be replaced on reload.
-  public var policy: Policy
-  public var control: ControlSnapshot
+  public var policy: Policy { didSet { rest = nil } }
+  public var control: ControlSnapshot { didSet { rest = nil } }
   /// How this server reads badmailfrom: what the policy sets, or else what was detected; nil: unknown, so it is not edited.
-  public var dialect: BadmailfromDialect?
+  public var dialect: BadmailfromDialect? { didSet { rest = nil } }
   /// How long a call waits for the hands of another process.
   public var patience = Duration.seconds(1)
 
@@ -60,6 +60,10 @@ public final class Responder {
   var cursors = Cursors()
   var batch = BatchSize()
   var lastForgot: Timestamp?
+  /// Since when there has been nothing to do, and until when there will be nothing unless something changes.
+  private var rest: (mark: Ledger.Mark, since: Timestamp, until: Timestamp)?
+  /// Nothing was to be done at the latest ``tendAll(at:)``, and nothing has been done since.
+  public private(set) var isAtRest = false
 
   /// Where the next bounded piece of work goes on: numbers of ledger rows.
   struct Cursors {
@@ -160,6 +164,37 @@ public final class Responder {
     try step(.quarantineIntended)
   }
 
+  // MARK: At every poll
+
+  /// Copies whose time has run out may wait so long.
+  private static let longestRest = Duration.seconds(60)
+
+  /// Everything that a poll has to tend: blocks, the quarantine, copies that have run out. Where nothing was to be done and neither the ledger nor
+  /// badmailfrom has changed since, that is seen with three system calls, once a minute excepted.
+  /// - Returns: nil when there was nothing to do.
+  public func tendAll(at now: Timestamp) -> QuarantineProgress? {
+    let mark = try? ledger.mark()
+    if let rest, unwritten.isEmpty, mark == rest.mark, now >= rest.since, now < rest.until,
+      isTended
+    {
+      isAtRest = true
+      return nil
+    }
+    var outcomes = tendBlocks(at: now)
+    outcomes += expireQuarantine(at: now)
+    var progress = quarantineTick(at: now)
+    let isDone =
+      outcomes.isEmpty && progress.outcomes.isEmpty && !progress.hasMore
+      && progress.waiting == 0 && progress.leaving == 0
+    progress.outcomes = outcomes + progress.outcomes
+    rest = nil
+    if isDone, let mark, let blocks = try? ledger.standingBlocks() {
+      let until = blocks.map(\.expires).min() ?? now + Self.longestRest
+      rest = (mark, now, min(now + Self.longestRest, until))
+    }
+    return progress
+  }
+
   // MARK: Planning
 
   /// What the planner needs to know of the ledger and the disk.
@@ -199,6 +234,7 @@ public final class Responder {
     _ action: String, _ value: String, _ outcomes: inout [Outcome],
     _ body: (inout [Outcome]) throws(Trouble) -> Void
   ) {
+    isAtRest = false
     do throws(Trouble) {
       try body(&outcomes)
       told.succeeded(action, value)

@@ -46,17 +46,6 @@ extension Responder {
     return (waiting, try attempt { try ledger.departingCount() })
   }
 
-  /// A message on its way through a batch. A class, because an array cannot hold what cannot be copied.
-  private final class Passage {
-    var record: QuarantineRecord
-    var retirement: Retirement?
-
-    init(_ record: QuarantineRecord, _ retirement: consuming Retirement) {
-      self.record = record
-      self.retirement = consume retirement
-    }
-  }
-
   /// - Returns: whether the batch was full and none of it postponed.
   private func retireBatch(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool {
     let begun = WallClock.monotonic()
@@ -80,32 +69,54 @@ extension Responder {
     var dealt = 0
 
     // Copies. The queue is only read.
+    let opening = Opening(
+      layout: layout, queue: try attempt { try OpenQueue(opening: layout) }, policy: policy,
+      look: look, now: now)
+    let all = rows.map { Passage($0) }
+    try forEach(all, nil) { $0.open(by: opening) }
     var passages: [Passage] = []
     var left: [(why: String, records: [QuarantineRecord])] = []
-    for var record in rows {
-      switch opening(&record, look, now) {
-      case .abandon(let why):
-        if left.last?.why == why {
-          left[left.count - 1].records.append(record)
-        } else {
-          left.append((why, [record]))
-        }
-      case .postpone: break
-      case .failed(let trouble):
-        fail("set aside", "\(record.identity.id)", trouble, incident: record.incident, &outcomes)
-      case .open(var retirement):
-        do throws(QuarantineError) {
-          try retirement.copy(into: store, at: now, boot: boot)
-        } catch {
-          guard error.kind == .exists else { throw .store(error) }
-          // A copy without its row: left by a process that was killed. Nothing was marked, or recovery will see it.
-          try finish(record, store, look, now, &outcomes)
-          continue
-        }
-        passages.append(Passage(record, retirement))
-        try step(.copied)
+    func leave(_ record: QuarantineRecord, _ why: String) {
+      if left.last?.why == why {
+        left[left.count - 1].records.append(record)
+      } else {
+        left.append((why, [record]))
       }
     }
+    let released = try releasedPIDs(of: all)
+    for passage in all {
+      switch passage.judgement {
+      case .open(let pid):
+        if let pid, released.contains(pid),
+          try attempt({
+            try ledger.wasReleased(pid: pid, before: passage.record.identity.birth)
+          })
+        {
+          passage.close()
+          leave(passage.record, "it was released from quarantine, and is not set aside again")
+        } else {
+          passages.append(passage)
+        }
+      case .abandon(let why): leave(passage.record, why)
+      case .postpone: break
+      case .failed(let refusal):
+        fail(
+          "set aside", "\(passage.record.identity.id)", .refusal(refusal),
+          incident: passage.record.incident, &outcomes)
+      }
+    }
+    try forEach(passages, .copied) { $0.copy(into: store, at: now, boot: boot) }
+    if let failure = passages.lazy.compactMap(\.copyFailure).first(where: { $0.kind != .exists }) {
+      // Most likely there is no room: what there is of this batch goes.
+      for passage in passages where passage.copyFailure == nil { try? cancel(passage, store) }
+      throw .store(failure)
+    }
+    for passage in passages where passage.copyFailure != nil {
+      // A copy without its row: left by a process that was killed. Nothing was marked, or recovery will see it.
+      passage.close()
+      try finish(passage.record, store, look, now, &outcomes)
+    }
+    passages.removeAll { $0.copyFailure != nil }
     for (why, records) in left {
       try abandon(records, why: why, now, &outcomes)
       dealt += records.count
@@ -114,50 +125,35 @@ extension Responder {
     try attempt { try store.syncBatch() }
     try step(.copiesFlushed)
     try attempt { try ledger.recordCopied(passages.map(\.record), at: now) }
-    for passage in passages { passage.record.state = .copied }
+    for passage in passages { passage.change { $0.state = .copied } }
     try step(.copiesRecorded)
 
     // Bounces out of qmail-send's sight, for good before the first mark.
-    for passage in passages {
-      do throws(RetirementRefusal) {
-        try passage.retirement?.moveBounceAside(into: store)
-      } catch {
-        dealt += try giveUp(passage, because: error, store, now, &outcomes)
-      }
-      try step(.bounceAside)
-    }
+    try forEach(passages, .bounceAside) { $0.moveBounceAside(into: store) }
+    dealt += try giveUpRefused(&passages, store, now, &outcomes)
     try attempt { try store.syncBatch() }
     try step(.bouncesFlushed)
 
     // Who is being delivered to right now is not known to be pending: leave it for a later tick.
     look = try settledLook()
-    for passage in passages where passage.retirement?.isBusy(look) == true {
-      try postpone(passage, store, now)
-    }
+    for passage in passages where passage.isBusy(look) { try postpone(passage, store, now) }
+    passages.removeAll { !$0.isOpen }
     Pause.untilDoneIsWritten()
-    for passage in passages where passage.retirement != nil {
-      do throws(RetirementRefusal) { _ = try passage.retirement?.mark() } catch {
-        dealt += try giveUp(passage, because: error, store, now, &outcomes)
-      }
-      try step(.marked)
-    }
+    try forEach(passages, .marked) { $0.mark() }
+    dealt += try giveUpRefused(&passages, store, now, &outcomes)
 
     // Deliveries that began between the look and the marks: their recipients are in doubt.
     Pause.untilDoneIsWritten()
-    look = try settledLook()
+    let last = try settledLook()
+    try forEach(passages, nil) { $0.noteDeliveries(last) }
+    dealt += try giveUpRefused(&passages, store, now, &outcomes)
     var done: [QuarantineRecord] = []
-    for passage in passages where passage.retirement != nil {
-      do throws(RetirementRefusal) { try passage.retirement?.noteDeliveries(look) } catch {
-        dealt += try giveUp(passage, because: error, store, now, &outcomes)
-        continue
-      }
-      let states = passage.retirement?.recipients.map(\.state) ?? []
-      passage.record.facts.inDoubt = states.count { $0 == .inDoubt }
-      passage.record.facts.recipients = states.count { $0 == .marked || $0 == .inDoubt }
-      if passage.record.facts.recipients == 0 {
+    for passage in passages {
+      let record = passage.record
+      if record.facts.recipients == 0 {
         dealt += try giveUp(passage, because: .alreadyDone, store, now, &outcomes)
       } else {
-        done.append(passage.record)
+        done.append(record)
       }
     }
     try step(.deliveriesNoted)
@@ -166,6 +162,32 @@ extension Responder {
     try tell(done, now, &outcomes)
     try discard(done, store, now, &outcomes)
     return dealt + done.count
+  }
+
+  /// Takes each message through one step, on two threads; in tests that stop after a step, one by one.
+  private func forEach(
+    _ passages: [Passage], _ step: Step?, _ body: @Sendable (Passage) -> Void
+  ) throws(Trouble) {
+    guard stopAfter == nil else {
+      for passage in passages {
+        body(passage)
+        if let step { try self.step(step) }
+      }
+      return
+    }
+    TwoThreads.run(passages.count) { index throws(Never) in
+      body(passages[index])
+      return passages[index].copyFailure.map { $0.kind == .exists } ?? true
+    }
+  }
+
+  /// The qmail-queues that messages were given back by lately; asked only where one of these messages may be such a one.
+  private func releasedPIDs(of passages: [Passage]) throws(Trouble) -> Set<Int32> {
+    let births = passages.compactMap { passage in
+      if case .open(.some) = passage.judgement { passage.record.identity.birth } else { nil }
+    }
+    guard let first = births.min() else { return [] }
+    return try attempt { try ledger.releasePIDs(since: first - .seconds(86_400)) }
   }
 
   // MARK: The parts
@@ -198,68 +220,27 @@ extension Responder {
     }
   }
 
-  private enum Opening: ~Copyable {
-    case open(Retirement)
-    case abandon(why: String)
-    case postpone
-    case failed(Trouble)
-  }
-
-  /// Reads the entry once more and opens it: whatever happened since it was chosen.
-  private func opening(
-    _ record: inout QuarantineRecord, _ look: DeliveriesInFlight, _ now: Timestamp
-  ) -> Opening {
-    let age = now.seconds(since: record.identity.birth)
-    if age >= 0, age < Self.firstAttempt { return .postpone }
-    if record.incident != nil, policy.mode == .observe {
-      return .abandon(why: "the policy was changed to observe mode before it was set aside")
-    }
-    let id = record.identity.id
-    let entry: Entry
-    switch EntryReader(layout: layout).read(id) {
-    case .gone: return .abandon(why: "it left the queue before it was set aside")
-    case .damaged(_, let why): return .abandon(why: why)
-    case .entry(let found): entry = found
-    }
-    if entry.isUnprocessed { return .postpone }
-    guard entry.identity == record.identity else {
-      return .abandon(why: "it left the queue before it was set aside, and its number was reused")
-    }
-    // A message that an administrator chose was looked at first: its sender must be the same still.
-    if !record.facts.sender.isNull, record.facts.sender != entry.sender {
-      return .abandon(why: "it left the queue before it was set aside, and its number was reused")
-    }
-    if let name = Protected.mail(entry, policy.protect), record.incident != nil {
-      return .abandon(why: "\(name) is on the protect list")
-    }
-    if case .uid = entry.source, let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) }),
-      record.incident != nil
-    {
-      do throws(LedgerError) {
-        if try ledger.wasReleased(pid: pid, before: entry.identity.birth) {
-          return .abandon(why: "it was released from quarantine, and is not set aside again")
-        }
-      } catch { return .failed(.ledger(error)) }
-    }
-    record.facts = QuarantineRecord.Facts(entry)
-    do throws(RetirementRefusal) {
-      let retirement = try Retirement.open(record.identity, sender: entry.sender, in: layout)
-      return retirement.isBusy(look) ? .postpone : .open(retirement)
-    } catch {
-      switch error {
-      case .gone, .notTheSame, .alreadyDone, .damaged: return .abandon(why: "\(error)")
-      case .unprocessed: return .postpone
-      case .file, .store: return .failed(.refusal(error))
-      }
-    }
-  }
-
   /// Back to `intended`: the queue as it was, the copy gone.
   private func postpone(_ passage: Passage, _ store: QuarantineStore, _ now: Timestamp)
     throws(Trouble)
   {
     try cancel(passage, store)
     try attempt { try ledger.move([passage.record], to: .intended, at: now) }
+  }
+
+  /// Gives up those that refused the step just made, and takes them out of `passages`.
+  /// - Returns: how many rows are dealt with for good.
+  private func giveUpRefused(
+    _ passages: inout [Passage], _ store: QuarantineStore, _ now: Timestamp,
+    _ outcomes: inout [Outcome]
+  ) throws(Trouble) -> Int {
+    var dealt = 0
+    for passage in passages {
+      guard let refusal = passage.refusal else { continue }
+      dealt += try giveUp(passage, because: refusal, store, now, &outcomes)
+    }
+    passages.removeAll { $0.refusal != nil }
+    return dealt
   }
 
   /// A step refused. Before the first mark the message is left in the queue; after it, the row stays `copied` and ``finishCopied(_:_:)``
@@ -278,7 +259,7 @@ extension Responder {
       try postpone(passage, store, now)
       return 0
     case .damaged, .file, .store:
-      passage.retirement = nil
+      passage.close()
       fail(
         "set aside", "\(passage.record.identity.id)", .refusal(refusal),
         incident: passage.record.incident, &outcomes)
@@ -287,8 +268,7 @@ extension Responder {
   }
 
   private func cancel(_ passage: Passage, _ store: QuarantineStore) throws(Trouble) {
-    guard let retirement = passage.retirement.take() else { return }
-    do throws(RetirementRefusal) { try retirement.cancel(from: store) } catch {
+    do throws(RetirementRefusal) { try passage.cancel(from: store) } catch {
       throw .refusal(error)
     }
   }

@@ -1,8 +1,9 @@
 import Files
 import Foundation
+import Glibc
 import Mail
 
-/// How the daemon stands, written to `STATE/status.json` after each look at the queue and read by `qwarden status`.
+/// How the daemon stands, in `STATE/status.json` for `qwarden status`: written when it changes, its file's time set after each look at the queue.
 public struct StatusReport: Codable, Sendable, Hashable {
   public var version: String
   public var pid: Int32
@@ -100,12 +101,33 @@ public struct StatusReport: Codable, Sendable, Hashable {
   /// - Returns: nil when no daemon has written one.
   public static func read(state: String) throws(FileError) -> StatusReport? {
     do {
-      let bytes = try Descriptor.open(path(state: state)).readAll(limit: 4 << 20)
-      return try? JSONDecoder().decode(StatusReport.self, from: Data(bytes))
+      let descriptor = try Descriptor.open(path(state: state))
+      let file = try descriptor.status()
+      let bytes = try descriptor.readAll(limit: 4 << 20)
+      guard var report = try? JSONDecoder().decode(StatusReport.self, from: Data(bytes)) else {
+        return nil
+      }
+      // Set anew since it was written.
+      if file.modified.seconds > report.written + 0.5 { report.written = file.modified.seconds }
+      return report
     } catch {
       if error.isMissing { return nil }
       throw error
     }
+  }
+
+  /// Whether only the time of the look is another.
+  func tellsTheSame(as other: StatusReport) -> Bool {
+    var other = other
+    other.written = written
+    other.lastLook.seconds = lastLook.seconds
+    return self == other
+  }
+
+  /// What was written holds still: the file's time says so, with one system call.
+  /// - Returns: false when the file is not there.
+  static func touch(state: String) -> Bool {
+    utimensat(AT_FDCWD, path(state: state), nil, AT_SYMLINK_NOFOLLOW) == 0
   }
 
   func write(state: String) throws(FileError) {

@@ -111,6 +111,8 @@ public actor Watchdog {
   var released: Set<Int32> = []
   var senderIsRunning: Bool?
   var progress = QuarantineProgress()
+  /// As status.json has it.
+  var published: StatusReport?
   /// The storms as the ledger has them: a storm that stands still is not written, and flushed, again at every tick.
   var remembered: [Storm] = []
   /// The latest point of each open storm's timeline.

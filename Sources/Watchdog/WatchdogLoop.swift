@@ -56,13 +56,17 @@ extension Watchdog {
       reconsiderBlocks(at: now)
       remember(detector.storms, at: now)
       draw(detector.storms, at: now)
-      work()
     }
     tendClock()
-    // Not by a clock that the ledger knows nothing of.
-    if unmoved == .zero {
+    // What runs out does so not by a clock that the ledger knows nothing of.
+    if unmoved == .zero, troubles[.queue] == nil {
+      lastWork = seconds()
+      if let progress = responder.tendAll(at: now) { take(progress, at: now) }
+    } else if unmoved == .zero {
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
+    } else if troubles[.queue] == nil {
+      work()
     }
     saveLogPosition(at: now)
     history.tend(at: now)
@@ -244,7 +248,11 @@ extension Watchdog {
   func work() {
     let now = WallClock.now()
     lastWork = seconds()
-    progress = responder.quarantineTick(at: now)
+    take(responder.quarantineTick(at: now), at: now)
+  }
+
+  func take(_ done: QuarantineProgress, at now: Timestamp) {
+    progress = done
     for case .quarantined(let record) in progress.outcomes { disregard(record.identity, at: now) }
     tell(progress.outcomes, at: now)
     if progress.waiting == 0 {

@@ -15,7 +15,13 @@ extension Watchdog {
     let report = report()
     notifier.keepAlive(status: report.line)
     do {
-      try report.write(state: configuration.places.state)
+      if published?.tellsTheSame(as: report) != true
+        || !StatusReport.touch(state: configuration.places.state)
+      {
+        published = nil
+        try report.write(state: configuration.places.state)
+        published = report
+      }
       works(.state)
     } catch {
       fails(.state, "\(error)", at: WallClock.now())
@@ -55,10 +61,12 @@ extension Watchdog {
     queue.doneOnly = counts.doneOnly
     queue.senderIsRunning = senderIsRunning
     queue.unread = watcher.unread
-    if let counts = try? ledger.quarantineCounts() {
-      kept = (counts[.marked] ?? 0) + (counts[.gone] ?? 0)
+    if !responder.isAtRest {
+      if let counts = try? ledger.quarantineCounts() {
+        kept = (counts[.marked] ?? 0) + (counts[.gone] ?? 0)
+      }
+      activeBlocks = (try? ledger.standingBlocks().count) ?? activeBlocks
     }
-    activeBlocks = (try? ledger.standingBlocks().count) ?? activeBlocks
     var report = StatusReport(
       version: configuration.version, pid: getpid(), started: started.seconds,
       written: WallClock.now().seconds, mode: policy.mode.rawValue,

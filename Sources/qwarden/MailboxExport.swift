@@ -24,15 +24,15 @@ enum MailboxFormat: Hashable {
 protocol MailboxWriter: AnyObject {
   /// - Returns: false when the mailbox has the message already.
   func add(
-    _ message: borrowing Descriptor, from sender: Address, _ identity: EntryIdentity
+    _ message: borrowing QuarantinedBody, from sender: Address, _ identity: EntryIdentity
   )
     throws -> Bool
   /// Makes all of it last. Without this nothing is under its name that was added since.
   func finish() throws
 }
 
-extension Descriptor {
-  /// Calls `take` with the file in pieces.
+extension QuarantinedBody {
+  /// Calls `take` with the message in pieces.
   fileprivate func forEachPiece(_ take: ([UInt8]) throws -> Void) throws {
     var at: Int64 = 0
     while true {
@@ -63,7 +63,7 @@ final class MboxFile: MailboxWriter {
   deinit { if !isFinished { unlink(temporary) } }
 
   func add(
-    _ message: borrowing Descriptor, from sender: Address, _ identity: EntryIdentity
+    _ message: borrowing QuarantinedBody, from sender: Address, _ identity: EntryIdentity
   ) throws -> Bool {
     var quoting = MboxQuoting()
     try write(Self.separator(sender, identity.birth))
@@ -170,7 +170,7 @@ final class MaildirFolder: MailboxWriter {
   deinit { for name in waiting { unlink("\(path)/tmp/\(name)") } }
 
   func add(
-    _ message: borrowing Descriptor, from sender: Address, _ identity: EntryIdentity
+    _ message: borrowing QuarantinedBody, from sender: Address, _ identity: EntryIdentity
   ) throws -> Bool {
     let (seconds, rest) = identity.birth.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
     let name = "\(seconds).N\(rest)Q\(identity.id).\(host)"

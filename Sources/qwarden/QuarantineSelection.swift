@@ -76,7 +76,7 @@ final class QuarantineCopies {
   }
 
   /// nil when there is no copy, or none any more.
-  func message(_ record: QuarantineRecord) throws(QuarantineError) -> Descriptor? {
+  func message(_ record: QuarantineRecord) throws(QuarantineError) -> QuarantinedBody? {
     do throws(QuarantineError) { return try store().message(record.identity) } catch {
       if error.kind == .missing { return nil }
       throw error

@@ -107,16 +107,18 @@ struct Release: ParsableCommand {
     var failure: Outcome.Failure?
     let progress = Progress(isAlone: true, "messages dealt with")
     defer { progress.end() }
-    for record in records {
-      progress.advance(by: 1)
-      for outcome in hands.release(
-        record, inDoubt: inDoubt, to: others, at: WallClock.now())
-      {
+    let known = Dictionary(records.map { ($0.id, $0) }) { first, _ in first }
+    var rest = records[...]
+    while !rest.isEmpty {
+      let some = Array(rest.prefix(Responder.releasedAtOnce))
+      rest = rest.dropFirst(some.count)
+      progress.advance(by: some.count)
+      for outcome in hands.release(some, inDoubt: inDoubt, to: others, at: WallClock.now()) {
         switch outcome {
-        case .released(_, let count):
+        case .released(let record, let count):
           messages += 1
           recipients += count
-          if !inDoubt, others.isEmpty { leftOut += record.facts.inDoubt }
+          if !inDoubt, others.isEmpty { leftOut += known[record.id]?.facts.inDoubt ?? 0 }
         case .failed(let why):
           Output.complain(why.description)
           failure = failure ?? why

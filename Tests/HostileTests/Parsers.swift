@@ -25,9 +25,10 @@ enum Parser: String, CaseIterable {
       let (count, consumed) = BounceFile.failures(bytes)
       precondition(count >= 0 && consumed >= 0 && consumed <= bytes.count)
     case .envelope:
-      if let (message, states) = EnvelopeFormat.decode(bytes) {
-        precondition(states.count == message.recipients.count)
-        precondition(states.allSatisfy { $0 >= 0 && $0 < bytes.count })
+      if case .whole(let envelope) = EnvelopeFormat.decode(bytes) {
+        precondition(envelope.states.count == envelope.message.recipients.count)
+        precondition(envelope.states.allSatisfy { $0 >= 0 && $0 < bytes.count })
+        precondition(envelope.start.map { $0 > 0 && $0 <= bytes.count } ?? true)
       }
     case .message: message(bytes)
     case .header: header(bytes)

@@ -53,7 +53,7 @@ extension Parser {
     case .info: ["F\0", "F#@[]\0", "Flist-@mx.test-@[]\0"]
     case .envelope:
       [
-        "qwarden-envelope 1\nC\nid 999733\nbirth 1764000000123456789\ntaken 1764000001\nboot 6f0c\nsize 1559\n"
+        "qwarden-envelope 2\nC\nid 999733\nbirth 1764000000123456789\ntaken 1764000001\nboot 6f0c\nsize 1559\n"
           + "recipients 2\nFa@b.test\0Pr0 tempa@remote.example\0Ml12 joe@mx.test\0"
       ]
     case .mime:

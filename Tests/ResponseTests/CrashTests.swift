@@ -159,7 +159,7 @@ final class Crash {
       if sequence == .delete, try bench.letters(identity)?.contains("T") == false { continue }
       let kept = try #require(store, "\(sequence), \(place): a message is marked and nowhere else")
       #expect(
-        try kept.message(identity).readAll(limit: 1 << 20) == original, "\(sequence), \(place)")
+        try kept.message(identity).read(limit: 1 << 20) == original, "\(sequence), \(place)")
     }
   }
 
@@ -205,7 +205,7 @@ final class Crash {
       #expect(
         isUntouched || letters?.contains("T") != true, "\(what): half marked: \(letters ?? "")")
       if let store, isHeld {
-        #expect(try store.message(identity).readAll(limit: 1 << 20) == messages[identity], what)
+        #expect(try store.message(identity).read(limit: 1 << 20) == messages[identity], what)
       }
       let copies = queued.count { $0.contains(recipient) }
       switch row?.state {

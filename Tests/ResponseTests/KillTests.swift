@@ -21,7 +21,7 @@ import Testing
       if try bench.letters(identity)?.count(where: { $0 == "T" }) == 2 { continue }
       let kept = try #require(store, "\(place): no copy of a marked message")
       #expect(try kept.read(identity).recipients.count == 2)
-      #expect(try kept.message(identity).readAll(limit: 1 << 20) == original, "\(place)")
+      #expect(try kept.message(identity).read(limit: 1 << 20) == original, "\(place)")
     }
   }
 

@@ -66,6 +66,71 @@ import Testing
     #expect(again.compactMap(\.failure).first?.why.contains("released already") == true)
   }
 
+  @Test(
+    "messages given back together reach each its own recipients, and one that cannot go stops no other"
+  )
+  func releaseTogether() throws {
+    let bench = try Workbench()
+    let spam = try (0..<12).map { try bench.message(to: ["r\($0)@remote.example"]) }
+    let responder = try bench.responder()
+    let records = bench.quarantine(spam, with: responder).compactMap(\.quarantined)
+    #expect(records.count == 12)
+    #expect(
+      responder.release(records[4], inDoubt: false, at: bench.now).compactMap(\.released).count == 1
+    )
+    let outcomes = responder.release(records, inDoubt: false, at: bench.now)
+    #expect(outcomes.compactMap(\.released).count == 11)
+    #expect(outcomes.compactMap(\.failure).map(\.value) == ["\(records[4].identity.id)"])
+    bench.obey { _ in .success }
+    bench.pass(seconds: 10)
+    let reached = bench.deliveries.filter { $0.attempt.sender == Address("alice@mx.test") }.suffix(
+      12)
+    #expect(
+      Set(reached.map(\.attempt.recipient))
+        == Set((0..<12).map { Address("r\($0)@remote.example") }))
+    #expect(try responder.ledger.quarantineCounts() == [.released: 12])
+  }
+
+  @Test(
+    "A poll with nothing to do is at rest until another process writes the ledger, badmailfrom changes, a block runs out or a minute passes"
+  )
+  func rest() throws {
+    let bench = try Workbench()
+    let responder = try bench.responder()
+    func poll(after seconds: Double) -> Bool {
+      bench.now = bench.now + .seconds(seconds)
+      return responder.tendAll(at: bench.now) == nil
+    }
+    // Made right once, then seen to be right.
+    while !poll(after: 1) {}
+    #expect(responder.isAtRest)
+    #expect(poll(after: 30))
+    #expect(!poll(after: 40))
+    #expect(poll(after: 1))
+
+    let spam = try bench.message()
+    #expect(poll(after: 1))
+    let command = try Ledger("\(bench.state)/ledger.sqlite")
+    try command.intendQuarantine(
+      of: [spam], incident: 1, expires: bench.now + .seconds(3600), at: bench.now)
+    bench.now = bench.now + .seconds(1)
+    let progress = try #require(responder.tendAll(at: bench.now))
+    #expect(progress.outcomes.compactMap(\.quarantined).map(\.identity) == [spam])
+    bench.pass(seconds: 3600)
+    while !poll(after: 1) {}
+
+    _ = try bench.responder().block(
+      Address("x@bad.example"), lasting: .seconds(20), reason: "", by: "root", at: bench.now)
+    #expect(!poll(after: 1))
+    while !poll(after: 1) {}
+    #expect(!poll(after: 20))
+    #expect(try responder.ledger.standingBlocks().isEmpty)
+    while !poll(after: 1) {}
+    let file = try Descriptor.open(bench.badmailfrom, [.write, .create, .append])
+    try file.write(Array("y@bad.example\n".utf8), at: 0)
+    #expect(!poll(after: 1))
+  }
+
   @Test("a bounce that was due is not sent, and its text is kept with the copy")
   func bounce() throws {
     let bench = try Workbench()

@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Mail
+import QmailQueue
 import Testing
 
 @testable import qwarden
@@ -21,10 +22,10 @@ import Testing
         unlink(path)
       }
     }
-    func message(_ text: String) throws -> Descriptor {
+    func message(_ text: String) throws -> QuarantinedBody {
       let file = try Descriptor.open("\(path)/m", [.readWrite, .create, .truncate])
-      try file.write(text.utf8, at: 0)
-      return file
+      try file.write("envelope\(text)".utf8, at: 0)
+      return QuarantinedBody(file: file, start: 8)
     }
     func text(_ name: String) throws -> String {
       String(

@@ -141,7 +141,7 @@ static void put(const char *name, const char *bytes, size_t length) {
 static int make(const char *qmail, long count, long senders) {
   static const char *const flat[] = {"todo", "intd", "bounce", "pid", "lock"};
   static const char *const split[] = {"mess", "info", "local", "remote"};
-  char path[256], text[2048];
+  char path[256], text[4096];
   if (chdir(qmail)) fail(qmail);
   if (mkdir("queue", 0755) && errno != EEXIST) fail("queue");
   if ((top = open("queue", O_RDONLY | O_DIRECTORY)) < 0) fail("queue");
@@ -163,7 +163,7 @@ static int make(const char *qmail, long count, long senders) {
         "Received: from host%ld.example (HELO pc) (user%ld@198.51.100.%ld)\n"
         "  by mx.test with SMTP; 24 Nov 2026 12:00:00 -0000\n"
         "From: user%ld@mx.test\nTo: someone%ld@d%ld.example\nSubject: message %ld\n"
-        "Date: Tue, 24 Nov 2026 12:00:00 +0000\n\n%01000d\n",
+        "Date: Tue, 24 Nov 2026 12:00:00 +0000\n\n%01700d\n",
         1000 + i % 30000, sender % 40, sender % 40, sender % 40, sender, i, i % 500, i, 0);
     put("pid/new", text, length);
     struct stat status;

@@ -29,8 +29,10 @@ struct BounceFile {
   func moveAside(_ files: borrowing EntryFiles, into store: QuarantineStore)
     throws(RetirementRefusal) -> Bool
   {
-    let hadOne = try keepAside(in: store)
-    guard let found = try EntryFiles.status(path) else { return hadOne }
+    // Most have neither.
+    let queue = files.queue
+    let hadOne = queue.has("bounce/\(asideName)") ? try keepAside(in: store) : false
+    guard let found = try EntryFiles.status(.bounce, identity.id, in: queue) else { return hadOne }
     if !found.isRegular { throw .damaged(path: path, why: "it is not a plain file") }
     try files.check()
     guard try files.hasRecipientFile() else { return hadOne }

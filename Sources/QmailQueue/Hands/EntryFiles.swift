@@ -8,62 +8,115 @@ struct EntryFiles: ~Copyable {
   let identity: EntryIdentity
   let sender: Address
   let layout: QueueLayout
+  let queue: OpenQueue
   let mess: Descriptor?
   private let local: Descriptor?
   private let remote: Descriptor?
 
   /// Opens the files first and checks afterwards: what was checked is then what is held, whatever happens to the names later.
-  static func open(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout)
-    throws(RetirementRefusal) -> EntryFiles
-  {
-    let mess = try open(layout.path(.mess, identity.id), .read)
-    let local = try open(layout.path(.local, identity.id), .readWrite)
-    let remote = try open(layout.path(.remote, identity.id), .readWrite)
+  /// - Parameters:
+  ///   - sender: nil: whoever `info` names.
+  ///   - queue: held open for a batch; nil: the one that is there now.
+  static func open(
+    _ identity: EntryIdentity, sender: Address?, in layout: QueueLayout, _ queue: OpenQueue? = nil
+  ) throws(RetirementRefusal) -> EntryFiles {
+    let queue = if let queue { queue } else { try open(layout) }
+    let mess = try open(.mess, identity.id, .read, in: queue)
+    let local = try open(.local, identity.id, .readWrite, in: queue)
+    let remote = try open(.remote, identity.id, .readWrite, in: queue)
+    let named = try checkInfo(identity, sender: sender, in: queue)
     let files = EntryFiles(
-      identity: identity, sender: sender, layout: layout, mess: mess, local: local, remote: remote)
-    try files.check()
+      identity: identity, sender: named, layout: layout, queue: queue, mess: mess, local: local,
+      remote: remote)
+    try files.checkRecipients()
     return files
   }
 
+  static func open(_ layout: QueueLayout) throws(RetirementRefusal) -> OpenQueue {
+    do { return try OpenQueue(opening: layout) } catch {
+      throw error.isMissing ? .gone : .file(error)
+    }
+  }
+
   /// A plain file of the queue; nil when there is none of that name.
+  private static func open(
+    _ kind: QueueFile, _ id: UInt64, _ access: Descriptor.Access, in queue: OpenQueue
+  ) throws(RetirementRefusal) -> Descriptor? {
+    guard let file = try named(kind, id, access, in: queue) else { return nil }
+    return try plain(file, access)
+  }
+
+  private static func named(
+    _ kind: QueueFile, _ id: UInt64, _ access: Descriptor.Access, in queue: OpenQueue
+  ) throws(RetirementRefusal) -> Descriptor? {
+    switch queue.open(kind, id, access) {
+    case .file(let number): return Descriptor(owning: number, path: queue.path(kind, id))
+    case .missing: return nil
+    case .failed(let code): throw refusal(code, queue.path(kind, id))
+    }
+  }
+
+  /// As by its path.
   static func open(_ path: String, _ access: Descriptor.Access)
     throws(RetirementRefusal) -> Descriptor?
   {
-    guard let file = try named(path, access) else { return nil }
+    let file: Descriptor
+    do { file = try Descriptor.open(path, access) } catch {
+      if error.code == ENOENT { return nil }
+      throw refusal(error.code, path)
+    }
+    return try plain(file, access)
+  }
+
+  private static func plain(_ file: consuming Descriptor, _ access: Descriptor.Access)
+    throws(RetirementRefusal) -> Descriptor
+  {
     let status = try Self.file { () throws(FileError) in try file.status() }
-    if !status.isRegular { throw .damaged(path: path, why: "it is not a plain file") }
+    if !status.isRegular { throw .damaged(path: file.path, why: "it is not a plain file") }
     if access == .readWrite && status.links > 1 {
-      throw .damaged(path: path, why: "it has a second name (hard link), which would be marked too")
+      throw .damaged(
+        path: file.path, why: "it has a second name (hard link), which would be marked too")
     }
     return file
   }
 
-  private static func named(_ path: String, _ access: Descriptor.Access)
-    throws(RetirementRefusal) -> Descriptor?
-  {
-    do { return try Descriptor.open(path, access) } catch {
-      if error.code == ENOENT { return nil }
-      if error.code == ELOOP {
-        throw .damaged(path: path, why: "it is a symbolic link, which qmail never makes")
-      }
-      throw .file(error)
-    }
+  private static func refusal(_ code: Int32, _ path: String) -> RetirementRefusal {
+    code == ELOOP
+      ? .damaged(path: path, why: "it is a symbolic link, which qmail never makes")
+      : .file(FileError("open", path, code: code))
   }
 
   /// Makes sure that the names still mean this message: `todo/ID` absent, `info` with its exact mtime and sender, and each recipient
   /// file the one that is open here (or gone, its recipients being done).
   borrowing func check() throws(RetirementRefusal) {
+    _ = try Self.checkInfo(identity, sender: sender, in: queue)
+    try checkRecipients()
+  }
+
+  /// - Returns: the sender.
+  private static func checkInfo(_ identity: EntryIdentity, sender: Address?, in queue: OpenQueue)
+    throws(RetirementRefusal) -> Address
+  {
     let id = identity.id
-    if try Self.status(layout.path(.todo, id)) != nil { throw .unprocessed }
-    let path = layout.path(.info, id)
-    guard let info = try Self.open(path, .read) else { throw .gone }
-    let birth = try Self.file { () throws(FileError) in try info.status().modified }
-    guard birth == identity.birth else { throw .notTheSame("it was taken in at another time") }
-    let expected = [UInt8(ascii: "F")] + sender.bytes + [0]
-    let found = try Self.file { () throws(FileError) in try info.read(limit: expected.count) }
-    guard found == expected else { throw .notTheSame("it has another sender") }
+    if try status(.todo, id, in: queue) != nil { throw .unprocessed }
+    guard let info = try named(.info, id, .read, in: queue) else { throw .gone }
+    let status = try file { () throws(FileError) in try info.status() }
+    if !status.isRegular {
+      throw .damaged(path: queue.path(.info, id), why: "it is not a plain file")
+    }
+    let found = try file { () throws(FileError) in try info.read(limit: 4096) }
+    guard status.modified == identity.birth else {
+      throw .notTheSame("it was taken in at another time")
+    }
+    guard let named = InfoFile.sender(found), sender == nil || sender == named else {
+      throw .notTheSame("it has another sender")
+    }
+    return named
+  }
+
+  private borrowing func checkRecipients() throws(RetirementRefusal) {
     for channel in Channel.allCases {
-      guard let named = try Self.status(layout.path(.init(channel), id)) else { continue }
+      guard let named = try Self.status(.init(channel), identity.id, in: queue) else { continue }
       guard let held = try status(of: channel), held.isSameFile(as: named) else {
         throw .notTheSame("its \(channel.rawValue) recipients are in another file")
       }
@@ -74,7 +127,7 @@ struct EntryFiles: ~Copyable {
   /// at this moment, and must find it again to remove it (qmail-send.c, `messdone`, `injectbounce`; experiment: "unable to unlink bounce").
   borrowing func hasRecipientFile() throws(RetirementRefusal) -> Bool {
     for channel in Channel.allCases {
-      if try Self.status(layout.path(.init(channel), identity.id)) != nil { return true }
+      if try Self.status(.init(channel), identity.id, in: queue) != nil { return true }
     }
     return false
   }
@@ -94,7 +147,8 @@ struct EntryFiles: ~Copyable {
   /// All records of one channel.
   borrowing func records(of channel: Channel) throws(RetirementRefusal) -> [Record] {
     let bytes = try with(channel) { (file: borrowing Descriptor) throws(FileError) in
-      try file.readAll(limit: 256 << 20)
+      let beginning = try file.read(limit: 4096)
+      return beginning.count < 4096 ? beginning : try file.readAll(limit: 256 << 20)
     }
     guard let records = Self.parse(bytes ?? []) else {
       throw .damaged(
@@ -119,7 +173,7 @@ struct EntryFiles: ~Copyable {
   /// Writes `D`, exactly as qmail-send's `markdone` does. Not flushed, as qmail's own is not.
   borrowing func markDone(_ recipient: QuarantinedRecipient) throws(RetirementRefusal) {
     _ = try with(recipient.channel) { (file: borrowing Descriptor) throws(FileError) in
-      try file.write([Record.done], at: recipient.offset)
+      try file.write(byte: Record.done, at: recipient.offset)
     }
   }
 
@@ -147,6 +201,14 @@ struct EntryFiles: ~Copyable {
       at = end + 1
     }
     return records
+  }
+
+  static func status(_ kind: QueueFile, _ id: UInt64, in queue: OpenQueue)
+    throws(RetirementRefusal) -> FileStatus?
+  {
+    if let status = queue.status(kind, id) { return FileStatus(status) }
+    if errno == ENOENT { return nil }
+    throw .file(FileError("look at", queue.path(kind, id)))
   }
 
   /// Status of a name in the queue, links not followed; nil when there is none.

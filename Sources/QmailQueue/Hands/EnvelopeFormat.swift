@@ -1,9 +1,10 @@
 import Mail
 
-/// How a ``QuarantinedMessage`` is laid out in its `.envelope` file.
+/// How a ``QuarantinedMessage`` is laid out at the beginning of its `.mail` file; the message's bytes follow. (Version 1 had a file of its own,
+/// `.envelope`, beside one with the bytes.)
 ///
 /// ```
-/// qwarden-envelope 1\n
+/// qwarden-envelope 2\n
 /// C\n                                   the phase, one byte at a fixed place
 /// id 999733\nbirth 1764…\ntaken 1764…\nboot 6f0c…\nsize 1559\nrecipients 2\n
 /// F<sender>\0
@@ -11,8 +12,26 @@ import Mail
 /// ```
 /// State and phase letters are overwritten in place; nothing else ever changes. The reader is total: any other bytes are `nil`.
 enum EnvelopeFormat {
-  static let magic = Array("qwarden-envelope 1\n".utf8)
+  static let magic = Array("qwarden-envelope 2\n".utf8)
+  private static let magicOfVersion1 = Array("qwarden-envelope 1\n".utf8)
   static var phaseOffset: Int64 { Int64(magic.count) }
+
+  /// What the beginning of a file turned out to be.
+  enum Reading {
+    case whole(Envelope)
+    /// It ends too soon. Untouched: as far as it goes, no state is other than at the moment of the copy.
+    case cut(isUntouched: Bool)
+    /// Not ours.
+    case foreign
+  }
+
+  struct Envelope {
+    var message: QuarantinedMessage
+    /// Where each recipient's state letter stands.
+    var states: [Int64]
+    /// Where the message begins behind it; nil: in a file of its own.
+    var start: Int64?
+  }
 
   /// The file's bytes, and where each recipient's state letter stands.
   static func encode(_ message: QuarantinedMessage) -> (bytes: [UInt8], states: [Int64]) {
@@ -35,37 +54,43 @@ enum EnvelopeFormat {
     return (bytes, states)
   }
 
-  static func decode(_ bytes: [UInt8]) -> (message: QuarantinedMessage, states: [Int64])? {
+  static func decode(_ bytes: [UInt8]) -> Reading {
     var reader = Reader(bytes: bytes)
-    guard reader.take(magic), let phase = reader.byte().flatMap(QuarantinedMessage.Phase.init),
+    let isAlone = bytes.starts(with: magicOfVersion1)
+    guard reader.take(isAlone ? magicOfVersion1 : magic),
+      let phase = reader.byte().flatMap(QuarantinedMessage.Phase.init),
       reader.take([newline]),
       let id = reader.field("id", UInt64.init), let birth = reader.field("birth", Int64.init),
       let taken = reader.field("taken", Int64.init), let boot = reader.field("boot", { $0 }),
       let size = reader.field("size", Int64.init), size >= 0,
-      let count = reader.field("recipients", Int.init), count > 0, count <= bytes.count,
+      let count = reader.field("recipients", Int.init), count > 0,
       reader.take([UInt8(ascii: "F")]), let sender = reader.upTo(0)
-    else { return nil }
+    else { return reader.hasEnded ? .cut(isUntouched: true) : .foreign }
     var recipients: [QuarantinedRecipient] = []
     var states: [Int64] = []
+    var isUntouched = phase != .marked
     for _ in 0..<count {
       states.append(Int64(reader.at))
-      guard let state = reader.byte().flatMap(QuarantinedState.init),
-        let channel = reader.byte().flatMap(channel(of:)),
+      guard let state = reader.byte().flatMap(QuarantinedState.init) else {
+        return reader.hasEnded ? .cut(isUntouched: isUntouched) : .foreign
+      }
+      if state != .pending { isUntouched = false }
+      guard let channel = reader.byte().flatMap(channel(of:)),
         let digits = reader.upTo(UInt8(ascii: " ")),
         let offset = Int64(String(decoding: digits, as: UTF8.self)), offset >= 0,
         let address = reader.upTo(0)
-      else { return nil }
+      else { return reader.hasEnded ? .cut(isUntouched: isUntouched) : .foreign }
       recipients.append(
         QuarantinedRecipient(
           address: Address(address), channel: channel, offset: offset, state: state))
     }
-    guard reader.at == bytes.count else { return nil }
-    return (
-      QuarantinedMessage(
-        identity: EntryIdentity(id: id, birth: Timestamp(nanoseconds: birth)),
-        sender: Address(sender), size: size, taken: Timestamp(nanoseconds: taken), boot: boot,
-        phase: phase, recipients: recipients), states
-    )
+    return .whole(
+      Envelope(
+        message: QuarantinedMessage(
+          identity: EntryIdentity(id: id, birth: Timestamp(nanoseconds: birth)),
+          sender: Address(sender), size: size, taken: Timestamp(nanoseconds: taken), boot: boot,
+          phase: phase, recipients: recipients),
+        states: states, start: isAlone ? nil : Int64(reader.at)))
   }
 
   private static let newline = UInt8(ascii: "\n")
@@ -82,19 +107,30 @@ enum EnvelopeFormat {
   private struct Reader {
     let bytes: [UInt8]
     var at = 0
+    /// More was asked for than there is.
+    var hasEnded = false
 
     mutating func byte() -> UInt8? {
-      guard at < bytes.count else { return nil }
+      guard at < bytes.count else {
+        hasEnded = true
+        return nil
+      }
       defer { at += 1 }
       return bytes[at]
     }
     mutating func take(_ expected: [UInt8]) -> Bool {
-      guard bytes[at...].starts(with: expected) else { return false }
+      guard bytes[at...].starts(with: expected) else {
+        hasEnded = hasEnded || expected.starts(with: bytes[at...])
+        return false
+      }
       at += expected.count
       return true
     }
     mutating func upTo(_ end: UInt8) -> ArraySlice<UInt8>? {
-      guard let stop = bytes[at...].firstIndex(of: end) else { return nil }
+      guard let stop = bytes[at...].firstIndex(of: end) else {
+        hasEnded = true
+        return nil
+      }
       defer { at = stop + 1 }
       return bytes[at..<stop]
     }

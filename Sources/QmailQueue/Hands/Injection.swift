@@ -3,26 +3,38 @@ import Glibc
 import Mail
 
 /// A qmail-queue that has everything but the last byte of its envelope. Dropped or cancelled, it queues nothing.
-public struct Injection: ~Copyable {
+public struct Injection: ~Copyable, Sendable {
   /// Its process: `qp` in qmail-send's log, and in the released message's first Received line.
   public let pid: Int32
   private let socket: Descriptor
+  private var hasEnvelope = false
 
   init(pid: Int32, socket: consuming Descriptor) {
     self.pid = pid
     self.socket = socket
   }
 
-  /// Writes the last byte, which makes the message the queue's, and waits for the answer.
+  /// Writes the last byte, which makes the message the queue's. Then ask for the ``result(within:)``.
+  public mutating func complete() {
+    do throws(SendFailure) {
+      try send([0], until: .now + .seconds(60))
+      hasEnvelope = true
+    } catch {}
+    shutdown(socket.number, Int32(SHUT_WR))
+  }
+
+  /// Waits for the answer.
   ///
   /// qmail-queue's own limit is 24 hours. After `limit` this stops waiting and says ``InjectionResult/unknown``: the child is left to
   /// finish, because killing it now could not tell whether it had queued the message.
+  public consuming func result(within limit: Duration = .seconds(60)) -> InjectionResult {
+    wait(until: .now + limit, hasEnvelope: hasEnvelope) ?? .unknown
+  }
+
+  /// Both.
   public consuming func commit(within limit: Duration = .seconds(60)) -> InjectionResult {
-    let deadline = ContinuousClock.now + limit
-    var isWhole = true
-    do throws(SendFailure) { try send([0], until: deadline) } catch { isWhole = false }
-    shutdown(socket.number, Int32(SHUT_WR))
-    return wait(until: deadline, hasEnvelope: isWhole) ?? .unknown
+    complete()
+    return result(within: limit)
   }
 
   /// Ends it; nothing is queued. qmail-queue removes what it has written (cleanup() in qmail-queue.c).

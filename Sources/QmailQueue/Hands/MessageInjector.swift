@@ -18,11 +18,11 @@ public struct MessageInjector: Sendable {
   /// qmail-queue puts one line `Received: (qmail PID invoked by uid U); date` before the message and changes nothing else. It is started
   /// without a shell, with an empty environment, no descriptor of ours and a process group of its own.
   /// - Parameters:
-  ///   - message: a plain file, handed over as it is and read from its start.
+  ///   - message: a plain file, handed over as it is and read from `start` on.
   ///   - limit: how long qmail-queue may take to read what it is given.
   public func start(
-    _ message: borrowing Descriptor, from sender: Address, to recipients: [Address],
-    within limit: Duration = .seconds(120)
+    _ message: borrowing Descriptor, at start: Int64 = 0, from sender: Address,
+    to recipients: [Address], within limit: Duration = .seconds(120)
   ) throws(InjectionError) -> Injection {
     let envelope = try Self.envelope(from: sender, to: recipients)
     var ends: [Int32] = [-1, -1]
@@ -33,7 +33,7 @@ public struct MessageInjector: Sendable {
     else { throw notStarted(errno) }
     let ours = Descriptor(owning: ends[0], path: program)
     let theirs = Descriptor(owning: ends[1], path: program)
-    lseek(message.number, 0, SEEK_SET)
+    lseek(message.number, off_t(start), SEEK_SET)
     let injection = Injection(
       pid: try spawn(input: message.number, envelope: theirs.number), socket: ours)
     _ = consume theirs  // or we would never see that the child has closed its end

@@ -1,21 +1,31 @@
 import Files
 import Glibc
 import Mail
+import Synchronization
 
 /// The messages set aside, on disk: a directory of our own (0700), and in it for each message
-/// `ID.BIRTH.message` (the exact bytes of `mess/…/ID`), `ID.BIRTH.envelope` (a ``QuarantinedMessage``) and, where the entry had
-/// failed recipients, `ID.BIRTH.bounce` (the text of `bounce/ID`); BIRTH in nanoseconds.
+/// `ID.BIRTH.mail` (a ``QuarantinedMessage``, and behind it the exact bytes of `mess/…/ID`) and, where the entry had
+/// failed recipients, `ID.BIRTH.bounce` (the text of `bounce/ID`); BIRTH in nanoseconds. One file a message, because a new file costs
+/// more than all else that is done for it.
 ///
-/// An envelope appears under its name only when it and the message are whole, so a message without one is a copy that was cut off
-/// before anything in the queue was touched. Not for use by two tasks at once; two processes may share a store.
-public final class QuarantineStore {
+/// The envelope tells the length of the whole: a file that is shorter is a copy that was cut off before anything in the queue was touched.
+/// Earlier versions had two files, `.envelope` and `.message`; those are read still. Two threads or processes may share a store.
+public final class QuarantineStore: Sendable {
   public let path: String
   let directory: Descriptor
   private let owner: FileStatus
-  /// Names written since the last ``syncBatch()``.
-  private var unsynced: [String] = []
-  /// Directories of the queue that names were moved in, likewise.
-  private var changedFolders: Set<String> = []
+  /// Root works in a store that is another's.
+  private let isForeign: Bool
+  private let unflushed = Mutex(Unflushed())
+
+  /// What was done since the last ``syncBatch()``.
+  private struct Unflushed {
+    /// Files written.
+    var names: [String] = []
+    /// Directories of the queue that names were moved in.
+    var folders: Set<String> = []
+    var isEmpty: Bool { names.isEmpty && folders.isEmpty }
+  }
 
   /// Opens the store.
   /// - Parameter creating: make the directory when it is missing (its parent must exist).
@@ -36,6 +46,7 @@ public final class QuarantineStore {
       throw QuarantineError(error)
     }
     self.path = path
+    isForeign = geteuid() != owner.uid
     if owner.uid != geteuid() && geteuid() != 0 {
       throw QuarantineError(
         .foreign, path, "the quarantine belongs to uid \(owner.uid); run as that user or as root")
@@ -49,9 +60,9 @@ public final class QuarantineStore {
 
   /// What the names in the store say, without opening a file.
   public struct Contents: Sendable, Hashable {
-    /// With message and envelope, oldest first.
+    /// With message and envelope, oldest first. One that was cut short may be among them: only reading tells.
     public var messages: [EntryIdentity] = []
-    /// A message or bounce without envelope, an envelope without message, a temporary file: left by a copy or a deletion cut short.
+    /// A bounce alone, or half of an earlier version's pair: left by a copy or a deletion cut short.
     public var partial: [EntryIdentity] = []
     /// Names that no store of ours holds.
     public var foreign: [String] = []
@@ -68,7 +79,7 @@ public final class QuarantineStore {
       }
     }
     for (identity, found) in parts {
-      if found.isSuperset(of: ["message", "envelope"]) {
+      if found.contains("mail") || found.isSuperset(of: ["message", "envelope"]) {
         contents.messages.append(identity)
       } else {
         contents.partial.append(identity)
@@ -83,59 +94,104 @@ public final class QuarantineStore {
   /// The envelope of one message.
   /// - Throws: `.missing`, or `.damaged` when the envelope's bytes are not ours or the message has not the size it tells.
   public func read(_ identity: EntryIdentity) throws(QuarantineError) -> QuarantinedMessage {
-    let envelope = try open(identity, .read)
-    return envelope.message
+    try open(identity, .read, checkingSize: true).message
   }
 
   /// The envelope opened for changing recipients' states.
   public func open(_ identity: EntryIdentity) throws(QuarantineError) -> QuarantineEnvelope {
-    try open(identity, .readWrite)
-  }
-
-  private func open(_ identity: EntryIdentity, _ access: Descriptor.Access)
-    throws(QuarantineError) -> QuarantineEnvelope
-  {
-    let envelope = try envelope(identity, access)
-    try checkSize(envelope.message)
-    return envelope
+    try open(identity, .readWrite, checkingSize: true)
   }
 
   /// The envelope alone, whatever the message's state.
-  func envelope(_ identity: EntryIdentity, _ access: Descriptor.Access = .readWrite)
+  func envelope(_ identity: EntryIdentity) throws(QuarantineError) -> QuarantineEnvelope {
+    try open(identity, .readWrite, checkingSize: false)
+  }
+
+  private func open(_ identity: EntryIdentity, _ access: Descriptor.Access, checkingSize: Bool)
     throws(QuarantineError) -> QuarantineEnvelope
   {
-    let file = try part("envelope", of: identity, access)
-    let bytes = try files { () throws(FileError) in try file.readAll(limit: 256 << 20) }
-    if bytes.isEmpty {
-      // The machine went down before the copy was flushed, so nothing was marked: as if it were not there.
-      throw QuarantineError(
-        .missing, file.path, "the envelope is empty: its copy was never finished")
+    let file = try mail(identity, access)
+    let envelope = try decode(file, identity)
+    do { try checkSize(envelope, file) } catch {
+      if checkingSize || error.kind == .missing { throw error }
     }
-    guard let (message, states) = EnvelopeFormat.decode(bytes), message.identity == identity else {
+    return QuarantineEnvelope(file: file, envelope)
+  }
+
+  /// The file that begins with the envelope.
+  private func mail(_ identity: EntryIdentity, _ access: Descriptor.Access)
+    throws(QuarantineError) -> Descriptor
+  {
+    do { return try part("mail", of: identity, access) } catch  where error.kind == .missing {
+      return try part("envelope", of: identity, access)
+    }
+  }
+
+  private func decode(_ file: borrowing Descriptor, _ identity: EntryIdentity)
+    throws(QuarantineError) -> EnvelopeFormat.Envelope
+  {
+    var limit = 16 << 10
+    while true {
+      let bytes = try files { () throws(FileError) in try file.read(limit: limit) }
+      if bytes.isEmpty { throw Self.unfinished(file.path) }
+      switch EnvelopeFormat.decode(bytes) {
+      case .whole(let envelope):
+        if envelope.message.identity == identity { return envelope }
+      case .cut(let isUntouched):
+        if bytes.count == limit, limit < 256 << 20 {
+          limit *= 4
+          continue
+        }
+        if isUntouched { throw Self.unfinished(file.path) }
+      case .foreign: break
+      }
       throw QuarantineError(
         .damaged, file.path, "this is no envelope that this version can read")
     }
-    return QuarantineEnvelope(file: file, message: message, states: states)
   }
 
-  func checkSize(_ message: QuarantinedMessage) throws(QuarantineError) {
+  /// Killed, or the machine went down, before the copy was flushed, so nothing was marked: as if it were not there.
+  private static func unfinished(_ path: String) -> QuarantineError {
+    QuarantineError(.missing, path, "its copy was never finished")
+  }
+
+  private func checkSize(_ envelope: EnvelopeFormat.Envelope, _ file: borrowing Descriptor)
+    throws(QuarantineError)
+  {
+    let message = envelope.message
     let found: Int64
-    let path = "\(path)/\(Self.name(message.identity, "message"))"
-    do {
-      let body = try part("message", of: message.identity, .read)
+    if let start = envelope.start {
+      found = try files { () throws(FileError) in try file.status().size } - start
+      if found < message.size, message.phase != .marked,
+        message.recipients.allSatisfy({ $0.state == .pending })
+      {
+        throw Self.unfinished(file.path)
+      }
+    } else {
+      let body = try separate(message.identity)
       found = try files { () throws(FileError) in try body.status().size }
-    } catch  where error.kind == .missing {
-      throw QuarantineError(.damaged, path, "there is an envelope, but its message is missing")
     }
     guard found == message.size else {
       throw QuarantineError(
-        .damaged, path, "the message has \(found) bytes, its envelope says \(message.size)")
+        .damaged, file.path,
+        "the message has \(max(found, 0)) bytes, its envelope says \(message.size)")
     }
   }
 
-  /// The message's bytes, for reading or as a child's input: at the start of the file.
-  public func message(_ identity: EntryIdentity) throws(QuarantineError) -> Descriptor {
-    try part("message", of: identity, .read)
+  /// The message's bytes, for reading or as a child's input.
+  public func message(_ identity: EntryIdentity) throws(QuarantineError) -> QuarantinedBody {
+    let file = try mail(identity, .read)
+    if let start = try decode(file, identity).start {
+      return QuarantinedBody(file: file, start: start)
+    }
+    return QuarantinedBody(file: try separate(identity), start: 0)
+  }
+
+  private func separate(_ identity: EntryIdentity) throws(QuarantineError) -> Descriptor {
+    do { return try part("message", of: identity, .read) } catch  where error.kind == .missing {
+      throw QuarantineError(
+        .damaged, error.path, "there is an envelope, but its message is missing")
+    }
   }
 
   /// The text of the `bounce/ID` that was moved aside; nil when there was none. At most 1 MB of it.
@@ -148,20 +204,11 @@ public final class QuarantineStore {
     }
   }
 
-  /// Messages copied before `limit`. Unreadable ones are not among them.
-  public func taken(before limit: Timestamp) throws(QuarantineError) -> [EntryIdentity] {
-    var found: [EntryIdentity] = []
-    for identity in try contents().messages {
-      if let message = try? read(identity), message.taken < limit { found.append(identity) }
-    }
-    return found
-  }
-
   // MARK: Removing
 
-  /// Removes a message, whole or partial, envelope first: cut short, it leaves a partial message, never an envelope alone.
+  /// Removes a message, whole or partial.
   public func delete(_ identity: EntryIdentity) throws(QuarantineError) {
-    for part in ["envelope", "envelope.new", "bounce", "message"] {
+    for part in ["mail", "envelope", "envelope.new", "bounce", "message"] {
       do { try directory.unlink(Self.name(identity, part)) } catch  where !error.isMissing {
         throw QuarantineError(error)
       } catch {}
@@ -171,46 +218,60 @@ public final class QuarantineStore {
   // MARK: Writing
 
   /// Copies a message from the open `mess/…/ID` and writes its envelope; durable only after ``syncBatch()``.
-  /// - Throws: `.exists` when the store has it already. A copy cut short is removed again.
-  func add(_ message: QuarantinedMessage, from source: borrowing Descriptor)
-    throws(QuarantineError) -> QuarantineEnvelope
-  {
+  /// - Parameter beginning: what has been read of the message already.
+  /// - Throws: `.exists` when the store has it already. A copy cut short is replaced.
+  func add(
+    _ message: QuarantinedMessage, from source: borrowing Descriptor, beginning: [UInt8] = []
+  ) throws(QuarantineError) -> QuarantineEnvelope {
     let identity = message.identity
-    if (try? directory.status(of: Self.name(identity, "envelope"))) != nil {
-      throw QuarantineError(
-        .exists, "\(path)/\(Self.name(identity, "envelope"))",
-        "the message is in quarantine already")
+    let name = Self.name(identity, "mail")
+    let file: Descriptor
+    do throws(FileError) { file = try create(name) } catch {
+      guard error.code == EEXIST else { throw QuarantineError(error) }
+      do {
+        _ = try read(identity)
+      } catch  where error.kind == .missing {
+        try delete(identity)
+        return try add(message, from: source, beginning: beginning)
+      }
+      throw QuarantineError(.exists, "\(path)/\(name)", "the message is in quarantine already")
     }
+    unflushed.withLock { $0.names.append(name) }
     do throws(FileError) {
-      return try write(message, from: source)
-    } catch {
-      try? delete(identity)
-      if error.code != EEXIST { throw QuarantineError(error) }
-    }
-    // A copy that was cut off stood in the way.
-    do throws(FileError) {
-      return try write(message, from: source)
+      return QuarantineEnvelope(
+        file: file, try Self.write(message, from: source, beginning, to: file))
     } catch {
       try? delete(identity)
       throw QuarantineError(error)
     }
   }
 
-  private func write(_ message: QuarantinedMessage, from source: borrowing Descriptor)
-    throws(FileError) -> QuarantineEnvelope
-  {
-    let identity = message.identity
-    let body = try create(Self.name(identity, "message"))
+  /// Envelope and message in one piece where the message is not long.
+  private static func write(
+    _ message: QuarantinedMessage, from source: borrowing Descriptor, _ beginning: [UInt8],
+    to file: borrowing Descriptor
+  ) throws(FileError) -> EnvelopeFormat.Envelope {
     var message = message
-    message.size = try Self.copy(source, to: body, at: 0)
-
-    let temporary = Self.name(identity, "envelope.new")
-    let file = try create(temporary)
-    let (bytes, states) = EnvelopeFormat.encode(message)
-    try file.write(bytes, at: 0)
-    try directory.rename(temporary, to: Self.name(identity, "envelope"))
-    unsynced += [Self.name(identity, "message"), Self.name(identity, "envelope")]
-    return QuarantineEnvelope(file: file, message: message, states: states)
+    message.size = try source.status().size
+    var (bytes, states) = EnvelopeFormat.encode(message)
+    let start = Int64(bytes.count)
+    bytes += beginning
+    var copied = Int64(beginning.count)
+    var written: Int64 = 0
+    while true {
+      if copied < message.size {
+        let more = try source.read(limit: Int(min(message.size - copied, 1 << 20)), from: copied)
+        // A file of the queue does not change once it is whole.
+        if more.isEmpty { throw FileError("copy", source.path, code: EIO) }
+        bytes += more
+        copied += Int64(more.count)
+      }
+      try file.write(bytes, at: written)
+      if copied >= message.size { break }
+      written += Int64(bytes.count)
+      bytes = []
+    }
+    return EnvelopeFormat.Envelope(message: message, states: states, start: start)
   }
 
   /// Appends the text of a bounce file to the message's `.bounce`. What must last is that the file left `folder` (``syncBatch()``); the
@@ -225,14 +286,14 @@ public final class QuarantineStore {
         file = try directory.open(name, .write)
       }
       try Self.copy(source, to: file, at: try file.status().size)
-      changedFolders.insert(folder)
+      unflushed.withLock { _ = $0.folders.insert(folder) }
     } catch {
       throw QuarantineError(error)
     }
   }
 
   /// Whether ``syncBatch()`` has nothing to do.
-  var isFlushed: Bool { unsynced.isEmpty && changedFolders.isEmpty }
+  var isFlushed: Bool { unflushed.withLock { $0.isEmpty } }
 
   /// Makes everything done since the last call outlive the machine: call it after a batch of copies, and again after their bounces were
   /// moved aside, before any mark.
@@ -241,28 +302,34 @@ public final class QuarantineStore {
   /// 1.4 s against 0.06 s), though syncfs may have to write other programs' data too. It also reports others' failures, so after one
   /// each file is asked for itself.
   public func syncBatch() throws(QuarantineError) {
-    do throws(FileError) {
-      let isWhole = unsynced.count > 8 && (try? directory.syncFilesystem()) != nil
-      if !isWhole && !unsynced.isEmpty {
-        for name in unsynced {
-          // Missing: cancelled meanwhile.
-          do { try directory.open(name).sync() } catch  where error.isMissing {}
+    // Held while the disk works: whoever comes meanwhile must not take the batch for flushed.
+    try files { () throws(FileError) in
+      try unflushed.withLock { unflushed throws(FileError) in
+        if unflushed.isEmpty { return }
+        let isWhole = unflushed.names.count > 8 && (try? directory.syncFilesystem()) != nil
+        if !isWhole && !unflushed.names.isEmpty {
+          for name in unflushed.names {
+            // Missing: cancelled meanwhile.
+            do throws(FileError) { try directory.open(name).sync() } catch  where error.isMissing {}
+          }
+          try directory.sync()
         }
-        try directory.sync()
+        for folder in unflushed.folders { try Descriptor.open(folder, .directory).sync() }
+        unflushed = Unflushed()
       }
-      for folder in changedFolders { try Descriptor.open(folder, .directory).sync() }
-    } catch {
-      throw QuarantineError(error)
     }
-    unsynced = []
-    changedFolders = []
+  }
+
+  /// Makes every state that was written in an envelope outlive the machine: one wait for the disk, for however many.
+  public func syncAll() throws(QuarantineError) {
+    try files { () throws(FileError) in try directory.syncFilesystem() }
   }
 
   // MARK: Files
 
   private func create(_ name: String) throws(FileError) -> Descriptor {
     let file = try directory.open(name, [.readWrite, .create, .exclusive], mode: 0o600)
-    if geteuid() != owner.uid { try file.setOwner(uid: owner.uid, gid: owner.gid) }
+    if isForeign { try file.setOwner(uid: owner.uid, gid: owner.gid) }
     return file
   }
 
@@ -321,7 +388,7 @@ public final class QuarantineStore {
   private static func parse(_ name: String) -> (EntryIdentity, String)? {
     let pieces = name.split(separator: ".", maxSplits: 2, omittingEmptySubsequences: false)
     guard pieces.count == 3, let id = UInt64(pieces[0]), let birth = Int64(pieces[1]),
-      ["message", "envelope", "envelope.new", "bounce"].contains(pieces[2])
+      ["mail", "message", "envelope", "envelope.new", "bounce"].contains(pieces[2])
     else { return nil }
     let identity = EntryIdentity(id: id, birth: Timestamp(nanoseconds: birth))
     guard Self.name(identity, String(pieces[2])) == name else { return nil }
@@ -330,32 +397,48 @@ public final class QuarantineStore {
 }
 
 /// An open envelope of the quarantine: states are changed by writing one byte in place, never by rewriting.
-public struct QuarantineEnvelope: ~Copyable {
+public struct QuarantineEnvelope: ~Copyable, Sendable {
   private let file: Descriptor
-  private let states: [Int64]
-  public private(set) var message: QuarantinedMessage
+  fileprivate var envelope: EnvelopeFormat.Envelope
+  public var message: QuarantinedMessage { envelope.message }
 
-  init(file: consuming Descriptor, message: QuarantinedMessage, states: [Int64]) {
+  init(file: consuming Descriptor, _ envelope: EnvelopeFormat.Envelope) {
     self.file = file
-    self.message = message
-    self.states = states
+    self.envelope = envelope
   }
 
   /// Writes the state of the recipient at `index`. Not flushed: it outlives this process, and the machine only after ``sync()``.
   public mutating func set(_ state: QuarantinedState, of index: Int) throws(FileError) {
-    guard message.recipients[index].state != state else { return }
-    try file.write([state.rawValue], at: states[index])
-    message.recipients[index].state = state
+    guard envelope.message.recipients[index].state != state else { return }
+    try file.write(byte: state.rawValue, at: envelope.states[index])
+    envelope.message.recipients[index].state = state
   }
 
   mutating func set(_ phase: QuarantinedMessage.Phase) throws(FileError) {
-    guard message.phase != phase else { return }
-    try file.write([phase.rawValue], at: EnvelopeFormat.phaseOffset)
-    message.phase = phase
+    guard envelope.message.phase != phase else { return }
+    try file.write(byte: phase.rawValue, at: EnvelopeFormat.phaseOffset)
+    envelope.message.phase = phase
   }
 
   /// When a letter was last changed.
   func modified() throws(FileError) -> Timestamp { try file.status().modified }
 
   public func sync() throws(FileError) { try file.sync() }
+}
+
+/// The bytes of a quarantined message, in their file.
+public struct QuarantinedBody: ~Copyable, Sendable {
+  public let file: Descriptor
+  /// Where in the file they begin.
+  public let start: Int64
+
+  public init(file: consuming Descriptor, start: Int64) {
+    self.file = file
+    self.start = start
+  }
+
+  /// At most `limit` bytes from `offset` in the message.
+  public func read(limit: Int, from offset: Int64 = 0) throws(FileError) -> [UInt8] {
+    try file.read(limit: limit, from: start + offset)
+  }
 }

@@ -72,7 +72,7 @@ public enum Recovery {
       try retirement.abandon(in: store)
       return isPending ? .abandoned : .finishedByQmail
     }
-    do { try store.checkSize(message) } catch { throw .store(error) }
+    do { _ = try store.read(identity) } catch { throw .store(error) }
     if retirement.isBusy(look) { return .postponed }
     try retirement.moveBounceAside(into: store)
     do { try store.syncBatch() } catch { throw .store(error) }

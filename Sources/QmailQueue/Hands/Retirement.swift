@@ -12,8 +12,12 @@ import Mail
 ///
 /// Facts this stands on: qmail's INTERNALS section 5; `markdone` in qmail-send.c makes the same one-byte write and does not flush it
 /// either; records do not move once `todo/ID` is gone; a write into a file that was unlinked meanwhile harms nobody.
-public struct Retirement: ~Copyable {
+public struct Retirement: ~Copyable, Sendable {
   private let files: EntryFiles
+  /// The message's beginning, until it is copied.
+  private var beginning: [UInt8] = []
+  /// nil: not asked yet.
+  private var bounceIsAside: Bool?
   /// Where the copy is, once there is one.
   private var store: QuarantineStore?
   private var envelope: QuarantineEnvelope?
@@ -35,11 +39,14 @@ public struct Retirement: ~Copyable {
   }
 
   /// Opens the entry's files and makes sure that they are this message's.
-  /// - Parameter identity: with the exact mtime of `info`, never that of `todo`.
-  public static func open(_ identity: EntryIdentity, sender: Address, in layout: QueueLayout)
-    throws(RetirementRefusal) -> Retirement
-  {
-    let files = try EntryFiles.open(identity, sender: sender, in: layout)
+  /// - Parameters:
+  ///   - identity: with the exact mtime of `info`, never that of `todo`.
+  ///   - sender: nil: whoever `info` names.
+  ///   - queue: held open for a batch.
+  public static func open(
+    _ identity: EntryIdentity, sender: Address?, in layout: QueueLayout, _ queue: OpenQueue? = nil
+  ) throws(RetirementRefusal) -> Retirement {
+    let files = try EntryFiles.open(identity, sender: sender, in: layout, queue)
     var pending: [QuarantinedRecipient] = []
     for channel in Channel.allCases {
       for record in try files.records(of: channel) where !record.isDone {
@@ -60,6 +67,38 @@ public struct Retirement: ~Copyable {
         path: layout.path(.mess, identity.id), why: "the message itself is missing")
     }
     return Retirement(files: files, envelope: nil, recipients: pending)
+  }
+
+  /// The message as far as its head tells of it, and its recipients still to be tried. Read once, from the file that is held.
+  public mutating func readEntry() throws(RetirementRefusal) -> Entry {
+    var entry = Entry(identity: identity, sender: sender)
+    do throws(FileError) {
+      switch files.mess {
+      case .some(let mess):
+        entry.size = try mess.status().size
+        var limit = Int(min(entry.size, Int64(OpenQueue.firstRead)))
+        beginning = try mess.read(limit: limit)
+        var head = MessageHead(beginning)
+        while head.isCut, limit < min(Int(entry.size), OpenQueue.longestHead) {
+          limit = min(limit * 4, Int(entry.size), OpenQueue.longestHead)
+          beginning = try mess.read(limit: limit)
+          head = MessageHead(beginning)
+        }
+        entry.source = head.source
+        entry.queuedBy = head.pid
+        entry.isList = head.isList
+        entry.subject = head.subject
+      case .none: break
+      }
+    } catch { throw .file(error) }
+    for recipient in recipients {
+      if recipient.channel == .local {
+        entry.local.append(Recipient(address: recipient.address))
+      } else {
+        entry.remote.append(Recipient(address: recipient.address))
+      }
+    }
+    return entry
   }
 
   /// Takes up what an earlier process left off.
@@ -84,9 +123,11 @@ public struct Retirement: ~Copyable {
       identity: identity, sender: sender, size: 0, taken: now, boot: boot, recipients: recipients)
     guard self.store == nil else { return }  // copied already
     switch files.mess {
-    case .some(let source): envelope = try store.add(message, from: source)
+    case .some(let source):
+      envelope = try store.add(message, from: source, beginning: beginning)
     case .none: return
     }
+    beginning = []
     self.store = store
   }
 
@@ -94,10 +135,12 @@ public struct Retirement: ~Copyable {
   /// store. The call after it of `store.syncBatch()` makes that last, and must come before ``mark()``.
   /// - Returns: whether there was a bounce.
   @discardableResult
-  public borrowing func moveBounceAside(into store: QuarantineStore) throws(RetirementRefusal)
+  public mutating func moveBounceAside(into store: QuarantineStore) throws(RetirementRefusal)
     -> Bool
   {
-    try BounceFile(identity, in: files.layout).moveAside(files, into: store)
+    let isAside = try BounceFile(identity, in: files.layout).moveAside(files, into: store)
+    bounceIsAside = isAside
+    return isAside
   }
 
   /// Whether qmail is delivering to one of the recipients still to be marked. Then do not mark now: only when the attempt is over is it
@@ -148,7 +191,7 @@ public struct Retirement: ~Copyable {
     for channel in Channel.allCases {
       lastMark[channel] = try files.status(of: channel)?.modified
     }
-    try BounceFile(identity, in: files.layout).removeAside()
+    if bounceIsAside != false { try BounceFile(identity, in: files.layout).removeAside() }
     return marks
   }
 

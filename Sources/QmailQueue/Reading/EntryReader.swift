@@ -39,8 +39,8 @@ struct EntryReading {
 
 extension OpenQueue {
   /// How much of a message is read: enough for the header of nearly all mail, and for a bounce as far as the copy inside it.
-  private static let firstRead = 8 * 1024
-  private static let longestHead = 64 * 1024
+  static let firstRead = 8 * 1024
+  static let longestHead = 64 * 1024
   /// Sender and recipients are at most 1,002 bytes each (qmail-queue); this is a million recipients.
   static let longestList = 64 << 20
   private static let longestInfo = 4096

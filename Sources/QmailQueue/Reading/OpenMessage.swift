@@ -7,6 +7,8 @@ public final class OpenMessage {
   private static let step = 64 * 1024
   private static let longestHeader = 1 << 20
   private var file: Int32 = -1
+  /// Where in the file it begins.
+  private var start: Int64 = 0
   private var known: MessageHeader?
   /// The message's beginning, as far as it has been read.
   var buffer = ReadBuffer()
@@ -17,10 +19,11 @@ public final class OpenMessage {
 
   init() {}
 
-  /// A message that stands elsewhere, such as a quarantined copy. `file` must stay open as long as this is used.
-  public init(_ file: borrowing Descriptor) throws(FileError) {
-    size = try file.status().size
-    self.file = file.number
+  /// A quarantined copy, which must stay open as long as this is used.
+  public init(_ copy: borrowing QuarantinedBody) throws(FileError) {
+    size = try copy.file.status().size - copy.start
+    start = copy.start
+    file = copy.file.number
   }
 
   /// Turns to another message, of which `buffer` may already hold the beginning.
@@ -47,11 +50,11 @@ public final class OpenMessage {
 
   /// Calls `take` with the body in pieces until it returns false.
   public func forEachBodyPiece(_ take: (Span<UInt8>) -> Bool) {
-    let start = header.bodyOffset ?? header.bytes.count
-    if start < buffer.count, !take(buffer.filled.span.extracting(start...)) { return }
+    let body = header.bodyOffset ?? header.bytes.count
+    if body < buffer.count, !take(buffer.filled.span.extracting(body...)) { return }
     var offset = Int64(buffer.count)
     while offset < size {
-      guard piece.fill(from: file, limit: Self.step, offset: offset) else {
+      guard piece.fill(from: file, limit: Self.step, offset: start + offset) else {
         failure = errno
         return
       }
@@ -67,7 +70,7 @@ public final class OpenMessage {
   }
 
   private func extend(to limit: Int) {
-    if !buffer.extend(from: file, limit: limit, offset: 0) { failure = errno }
+    if !buffer.extend(from: file, limit: limit, offset: start) { failure = errno }
   }
 
   /// Looks for an empty line from `searched` on, and moves it.

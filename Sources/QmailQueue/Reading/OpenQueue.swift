@@ -3,7 +3,7 @@ import Glibc
 import Mail
 
 /// The queue directory held open. Names are looked up relative to it, so that a message is read from one queue even if another is moved into its place.
-final class OpenQueue: Sendable {
+public final class OpenQueue: Sendable {
   let top: Descriptor
   let spread: Spread
   let status: FileStatus
@@ -26,15 +26,15 @@ final class OpenQueue: Sendable {
     }
   }
 
-  init(_ layout: QueueLayout) throws(QueueError) {
-    let top: Descriptor
-    do { top = try Descriptor.open(layout.queue, [.directory, .following]) } catch {
-      throw QueueError(error)
-    }
-    do { status = try top.status() } catch { throw QueueError(error) }
-    self.top = top
+  public init(opening layout: QueueLayout) throws(FileError) {
+    top = try Descriptor.open(layout.queue, [.directory, .following])
+    status = try top.status()
     spread = Spread(layout)
     near = nil
+  }
+
+  convenience init(_ layout: QueueLayout) throws(QueueError) {
+    do { try self.init(opening: layout) } catch { throw QueueError(error) }
   }
 
   /// The same queue, quicker for the numbers of one split part.
@@ -66,21 +66,31 @@ final class OpenQueue: Sendable {
     case failed(Int32)
   }
 
-  func open(_ kind: QueueFile, _ id: UInt64) -> Opening {
+  func open(_ kind: QueueFile, _ id: UInt64, _ access: Descriptor.Access = .read) -> Opening {
     let (directory, name) = place(kind, id)
     let number = name.withCString {
-      openat(directory, $0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+      openat(directory, $0, access.rawValue | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     }
     if number >= 0 { return .file(number) }
     return errno == ENOENT ? .missing : .failed(errno)
   }
 
-  /// What stat(2) says of a file, or nil when it is not there (or cannot be looked at).
+  /// The whole path, for messages.
+  func path(_ kind: QueueFile, _ id: UInt64) -> String {
+    "\(top.path)/\(QueuePath(spread, kind, id).withCString { String(cString: $0) })"
+  }
+
+  /// What stat(2) says of a file, or nil, with errno set, when it is not there (or cannot be looked at).
   func status(_ kind: QueueFile, _ id: UInt64) -> stat? {
     var status = stat()
     let (directory, name) = place(kind, id)
     let result = name.withCString { fstatat(directory, $0, &status, AT_SYMLINK_NOFOLLOW) }
     return result == 0 ? status : nil
+  }
+
+  /// Whether there is anything of this name, as far as can be told.
+  func has(_ name: String) -> Bool {
+    faccessat(top.number, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT
   }
 
   /// Whether a file is certainly not there; a failure to look says nothing.

@@ -87,7 +87,7 @@ final class BacklogReader: Sendable {
     let split = Int(queue.spread.split)
     let near = split > 64 ? [] : (0..<split).compactMap { try? OpenQueue(queue, near: $0) }
     // Reading never throws: an error is an outcome.
-    try? TwoThreads.run((ids.count + Self.chunk - 1) / Self.chunk) { part in
+    TwoThreads.run((ids.count + Self.chunk - 1) / Self.chunk) { part in
       var buffer = ReadBuffer()
       let some = ids[(part * Self.chunk)..<min((part + 1) * Self.chunk, ids.count)].map {
         let queue = near.count == split ? near[Int($0 % UInt64(split))] : queue
@@ -123,7 +123,7 @@ final class BacklogReader: Sendable {
     let oldest = WallClock.now() - youth
     let found = Mutex<[EntryIdentity]>([])
     let step = 4096
-    try? TwoThreads.run((sorted.count + step - 1) / step) { part in
+    TwoThreads.run((sorted.count + step - 1) / step) { part in
       var young: [EntryIdentity] = []
       for id in sorted[(part * step)..<min((part + 1) * step, sorted.count)] {
         guard let birth = (queue.status(.info, id) ?? queue.status(.todo, id))?.birth else {

@@ -407,7 +407,7 @@ public final class QueueWatcher {
     let listed = try? ListedNames(queue)
     let readings = Mutex([[EntryReading]](repeating: [], count: chunks))
     // Reading never throws: an error is an outcome.
-    try? TwoThreads.run(chunks) { part in
+    TwoThreads.run(chunks) { part in
       var buffer = ReadBuffer()
       let some = ids[(part * chunk)..<min((part + 1) * chunk, ids.count)].map {
         queue.entry($0, &buffer, isNew: isNew, listed: listed)

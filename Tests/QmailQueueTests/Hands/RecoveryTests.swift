@@ -293,7 +293,7 @@ struct RecoveryTests {
     let store = try queue.store()
     let entry = try queue.entry(13, remote: ["Ta@r.test"])
     try queue.retire(entry, into: store)
-    let path = "\(queue.storePath)/\(QuarantineStore.name(entry, "envelope"))"
+    let path = "\(queue.storePath)/\(QuarantineStore.name(entry, "mail"))"
     let text = try #require(queue.read(path))
     try queue.write(String(text.dropLast(3)), to: path)
     var refused: RetirementRefusal?
@@ -310,8 +310,7 @@ struct RecoveryTests {
 
     // Emptied by a power failure before the first flush: nothing was marked, so it is as if there were no copy.
     let other = try queue.entry(14, remote: ["Ta@r.test"])
-    try queue.write("", to: "\(queue.storePath)/\(QuarantineStore.name(other, "envelope"))")
-    try queue.write("", to: "\(queue.storePath)/\(QuarantineStore.name(other, "message"))")
+    try queue.write("", to: "\(queue.storePath)/\(QuarantineStore.name(other, "mail"))")
     let outcome = try Recovery.finish(
       other, in: queue.layout, store: store, look: try queue.look(), boot: "boot")
     #expect(outcome == .abandoned)

@@ -42,7 +42,7 @@ struct RetirementTests {
       ])
     #expect(try store.bounce(entry) == Array("<x@r.test>:\nno\n\n".utf8))
     #expect(
-      try store.message(entry).readAll(limit: 100) == Array("Received: x\n\nbody\n".utf8))
+      try store.message(entry).read(limit: 100) == Array("Received: x\n\nbody\n".utf8))
     #expect(DepartingEntryState(entry, queue) == .leaving)
     queue.finish(10)
     #expect(DepartingEntryState(entry, queue) == .gone)
@@ -205,10 +205,12 @@ struct RetirementTests {
     unlink(queue.layout.path(.todo, 50))
     symlink("/etc/passwd", queue.layout.path(.bounce, 50))
     let fourth = try queue.entry(50, remote: ["Ta@r.test"])
-    let retirement = try Retirement.open(
+    var retirement = try Retirement.open(
       fourth, sender: Address("alice@mx.test"), in: queue.layout)
     var refused: RetirementRefusal?
-    do { try retirement.moveBounceAside(into: store) } catch { refused = error }
+    do throws(RetirementRefusal) { try retirement.moveBounceAside(into: store) } catch {
+      refused = error
+    }
     #expect(
       refused
         == .damaged(path: queue.layout.path(.bounce, 50), why: "it is not a plain file"))
@@ -278,7 +280,9 @@ struct RetirementTests {
     queue.finish(52)
     try queue.entry(52, remote: ["Dn@r.test"], bounce: "<n>:\n\n", birth: entry.birth + .seconds(9))
     var refused: RetirementRefusal?
-    do { try retirement.moveBounceAside(into: store) } catch { refused = error }
+    do throws(RetirementRefusal) { try retirement.moveBounceAside(into: store) } catch {
+      refused = error
+    }
     #expect(refused == .notTheSame("it was taken in at another time"))
     #expect(try queue.bounces() == ["52": "<n>:\n\n"])
     let departing = DepartingEntry(entry, sender: Address("alice@mx.test"), in: queue.layout)
