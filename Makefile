@@ -5,6 +5,8 @@
 #   make fuzz      a million mutated inputs to each parser, or SECONDS=60 each
 #   make crash     the program killed, and the power lost, at every call that changes something
 #   make model     the quarantine's protocol against qmail-send, every interleaving, by spin
+#   make soak      the daemon through thirty days of mail, storms, restarts and faults, with the idle time left out (DAYS=; REAL=1: as it comes, HOURS=1)
+#   make sanitize  suites with threads under the thread sanitizer, readers of foreign bytes under the address sanitizer (SANITIZERS=thread: one of them)
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
@@ -35,7 +37,7 @@ demo: packages
 	$(SWIFT) run qwarden demo
 
 # What waits for a clock runs by itself: a long computation beside it would take the few threads it wakes up on.
-IN_REAL_TIME = ^(WatchdogTests|SystemdTests|RealQmailTests)\.
+IN_REAL_TIME = ^(WatchdogTests|SystemdTests|RealQmailTests|SoakTests)\.
 test: packages
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build --skip '$(IN_REAL_TIME)'
@@ -52,6 +54,28 @@ model:
 # RUNS=, PARSERS='json mime' narrow it; see Fuzz/run.
 fuzz: packages
 	@SWIFT='$(SWIFT)' SECONDS_EACH='$(SECONDS)' Fuzz/run
+
+# Each needs a build of its own. The shims that LD_PRELOAD puts before libc do not go with a sanitizer's own, and what waits for a clock says nothing there.
+SANITIZERS = thread address
+THREADED = ^(SelectionTests|LedgerTests|QmailQueueTests|FilesTests|SystemdTests|StormsTests)\.|ListingTests|ExportTests|RemovalTests
+READING = ^(MailTests|FilesTests|QmailControlTests|QmailQueueTests|SelectionTests|StormsTests|PolicyTests|ReplayTests|HostileTests|SystemdTests)\.
+.PHONY: sanitize
+sanitize: packages
+	@set -e; for kind in $(SANITIZERS); do \
+	  case $$kind in thread) suites='$(THREADED)' more= ;; *) suites='$(READING)' more=--disable-xctest ;; esac; \
+	  $(SWIFT) build --build-tests --sanitize=$$kind --scratch-path .build/$$kind; \
+	  TSAN_OPTIONS='suppressions=$(CURDIR)/Tests/Sanitizers/thread.txt' $(SWIFT) test --skip-build $$more --sanitize=$$kind \
+	    --scratch-path .build/$$kind --filter "$$suites" --skip BootTests; \
+	done
+
+DAYS = 30
+HOURS = 1
+REAL =
+.PHONY: soak
+soak: packages
+	$(SWIFT) build -c release --product qwarden
+	$(SWIFT) build -c release --product soak
+	@if test -n '$(REAL)'; then set -- --real '$(HOURS)'; else set -- --days '$(DAYS)'; fi; .build/release/soak "$$@"
 
 build: packages
 	$(SWIFT) build -c release --static-swift-stdlib --product qwarden -Xlinker -s --scratch-path $(STATIC)

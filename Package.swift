@@ -65,6 +65,13 @@ let package = Package(
       ],
       swiftSettings: strict),
     .executableTarget(
+      name: "soak",
+      dependencies: [
+        "Mail", "Files", "QmailQueue", "QmailControl", "Ledger", "QmailSimulator",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      swiftSettings: strict),
+    .executableTarget(
       name: "evaluate", dependencies: ["Corpus", "Mail", "Storms"], swiftSettings: strict),
     // The shim that kills the built program and makes its calls fail.
     .target(name: "Preload", path: "Tests/Preload", swiftSettings: strict),
@@ -107,6 +114,7 @@ let package = Package(
         "Replay", "Systemd", "QmailSimulator", "Preload",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
+    .testTarget(name: "SoakTests", dependencies: ["soak"], swiftSettings: strict),
     .testTarget(
       name: "RealQmailTests",
       dependencies: [

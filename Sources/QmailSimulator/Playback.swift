@@ -9,7 +9,7 @@ public struct PlaybackReport: Hashable, Sendable {
 
 extension SimulatedQmail {
   /// Hands one message of traffic in: by SMTP from the network, else to qmail-queue.
-  func take(_ injection: SimulatedInjection, at now: Timestamp) -> SMTPOutcome {
+  public func take(_ injection: SimulatedInjection, at now: Timestamp) -> SMTPOutcome {
     if case .network(let client, let helo, let user) = injection.source {
       return offer(
         sender: injection.sender, recipients: injection.recipients, client: client, user: user,

@@ -95,8 +95,7 @@ public struct Traffic: Sendable {
     var sum = a
     sum.arrivals = (a.arrivals + b.arrivals).sorted { $0.after < $1.after }
     sum.truths += b.truths
-    sum.exchanger.fates.merge(b.exchanger.fates) { $1 == .accept ? $0 : $1 }
-    sum.exchanger.domainFates.merge(b.exchanger.domainFates) { $1 }
+    sum.exchanger.merge(b.exchanger)
     return sum
   }
 

@@ -14,6 +14,16 @@ public struct TrafficExchanger: Exchanger, Sendable {
   var fates: [Address: Fate] = [:]
   var domainFates: [Domain: Fate] = [:]
 
+  /// Nobody is known.
+  public init() {}
+
+  /// Knows from now on what the other knows; where they disagree the other is right, except that nobody is accepted whom this one defers or
+  /// rejects.
+  public mutating func merge(_ other: TrafficExchanger) {
+    fates.merge(other.fates) { $1 == .accept ? $0 : $1 }
+    domainFates.merge(other.domainFates) { $1 }
+  }
+
   public func answer(to attempt: DeliveryAttempt) -> DeliveryAnswer {
     let usual = attempt.channel == .local ? Fate.reject : .accept
     let fate =
