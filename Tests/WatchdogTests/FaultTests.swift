@@ -88,6 +88,8 @@ struct FaultTests {
     let what: () -> Comment = {
       "\(fault.name): \(daemon.status)\n\(daemon.said("").joined(separator: "\n"))"
     }
+    let isReady = try await daemon.wait(40) { daemon.isReady }
+    #expect(isReady, what())
     if let begin {
       let isHealthy = try await daemon.wait(20) {
         daemon.isReady && daemon.status.hasPrefix("enforce: ")
