@@ -1,6 +1,6 @@
 import Glibc
 
-/// Unix stream sockets in the filesystem, for talk between processes of this machine.
+/// Unix sockets in the filesystem, for talk between processes of this machine.
 public enum UnixSocket {
   /// Binds `path` (mode 0600 from its first moment) and listens there, not blocking.
   ///
@@ -23,6 +23,21 @@ public enum UnixSocket {
     let socket = try make(path)
     // Not waiting: somebody who does not accept would hold us here.
     guard connectAddress(socket, path) == 0 else { throw FileError("connect to", path) }
+    wait(socket, patience)
+    return socket
+  }
+
+  /// Binds `path`, which must be free, for datagrams, as a service manager does for notifications. Reads do not wait, or at most `patience`.
+  public static func receiver(at path: String, patience: Duration? = nil) throws(FileError)
+    -> Descriptor
+  {
+    let socket = try make(path, SOCK_DGRAM)
+    guard bindAddress(socket, path) == 0 else { throw FileError("create", path) }
+    if let patience { wait(socket, patience) }
+    return socket
+  }
+
+  private static func wait(_ socket: borrowing Descriptor, _ patience: Duration) {
     _ = fcntl(socket.number, F_SETFL, fcntl(socket.number, F_GETFL) & ~O_NONBLOCK)
     let seconds = patience.components.seconds
     var limit = timeval(
@@ -32,7 +47,6 @@ public enum UnixSocket {
       setsockopt(
         socket.number, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
     }
-    return socket
   }
 
   /// Sends all bytes.
@@ -94,9 +108,10 @@ public enum UnixSocket {
     throw FileError("create", path, code: EADDRINUSE, remedy: "another process serves it")
   }
 
-  private static func make(_ path: String) throws(FileError) -> Descriptor {
-    let kind = Int32(
-      SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+  private static func make(_ path: String, _ type: __socket_type = SOCK_STREAM)
+    throws(FileError) -> Descriptor
+  {
+    let kind = Int32(type.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
     let number = socket(AF_UNIX, kind, 0)
     guard number >= 0 else { throw FileError("create", path) }
     return Descriptor(owning: number, path: path)

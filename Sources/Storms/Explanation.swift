@@ -122,18 +122,11 @@ extension StormDetector {
   private func standing(of offender: Offender) -> Explanation.Standing? {
     guard var group = groups.group(offender) else { return nil }
     group.window.advance(to: now)
-    let sum = group.window.sum
     var storm = Storm(
       incident: 0, kind: kind([offender]), began: now - settings.window, lastSeen: now,
       offenders: [offender])
-    storm.evidence.messages = Int(sum.messages)
-    storm.evidence.recipients = Int(sum.recipients)
-    storm.evidence.failed = Int(max(0, sum.failed))
-    storm.evidence.delivered = Int(max(0, sum.delivered))
-    storm.evidence.lingering = Int(max(0, sum.lingering))
-    storm.evidence.recipientDomains = group.domains.distinct
-    storm.evidence.senders = group.senders.distinct
-    storm.evidence.listMarked = Int(sum.listMarked)
+    group.count(in: &storm.evidence)
+    storm.evidence.listMarked = Int(group.window.sum.listMarked)
     storm.evidence.failuresProven = group.test.isProven
     let verdict = group.verdict(
       settings, seenShare: seenShare(offender), isWide: offender.isWide, isOutage: now < outageEnds)

@@ -20,6 +20,18 @@ struct Group: Sendable {
     senders = Spread(window: settings.window)
   }
 
+  /// Puts the figures of its window where those of a storm go.
+  func count(in evidence: inout Evidence) {
+    let sum = window.sum
+    evidence.messages = Int(sum.messages)
+    evidence.recipients = Int(sum.recipients)
+    evidence.failed = Int(max(0, sum.failed))
+    evidence.delivered = Int(max(0, sum.delivered))
+    evidence.lingering = Int(max(0, sum.lingering))
+    evidence.recipientDomains = domains.distinct
+    evidence.senders = senders.distinct
+  }
+
   /// Forgets what now belongs to a storm, keeping the learned normal.
   mutating func restart(_ settings: DetectorSettings) {
     let learned = normal

@@ -450,7 +450,7 @@ extension StormDetector {
     if let place = episodes.firstIndex(where: {
       $0.storm.kind == .surge && !Set($0.storm.offenders).isDisjoint(with: offenders)
     }) {
-      measure(&episodes[place].storm, group)
+      measure(&episodes[place].storm.evidence, group)
       episodes[place].storm.lastSeen = now
       episodes[place].lastBusy = now
       announceGrowth(place)
@@ -462,7 +462,7 @@ extension StormDetector {
       incident: nextIncident, kind: .surge, began: mail[first].identity.birth,
       lastSeen: mail[first].identity.birth, offenders: offenders)
     nextIncident += 1
-    measure(&storm, group)
+    measure(&storm.evidence, group)
     storm.samples = burst.prefix(3).map { mail[$0].identity.id }
     let episode = Episode(storm, settings: settings, lastBusy: now)
     episodes.append(episode)
@@ -471,16 +471,9 @@ extension StormDetector {
   }
 
   /// The figures of a surge are those of its group's window.
-  private func measure(_ storm: inout Storm, _ group: Group) {
-    let sum = group.window.sum
-    storm.evidence.messages = Int(sum.messages)
-    storm.evidence.recipients = Int(sum.recipients)
-    storm.evidence.failed = Int(max(0, sum.failed))
-    storm.evidence.delivered = Int(max(0, sum.delivered))
-    storm.evidence.lingering = Int(max(0, sum.lingering))
-    storm.evidence.recipientDomains = group.domains.distinct
-    storm.evidence.senders = group.senders.distinct
-    storm.evidence.normalPerMinute = perMinute(group.normal.normal)
+  private func measure(_ evidence: inout Evidence, _ group: Group) {
+    group.count(in: &evidence)
+    evidence.normalPerMinute = perMinute(group.normal.normal)
   }
 
   private mutating func considerOutage(_ domain: Domain) {

@@ -9,7 +9,7 @@ final class WatchedProgram {
   private let arguments: [String]
   private let folder: String
   private let clock: SkippingClock
-  private let notifications: Int32
+  private let notifications: Descriptor
   private var process: Process?
   private var output: Int64 = 0
   private var rest: [UInt8] = []
@@ -32,23 +32,10 @@ final class WatchedProgram {
     self.arguments = arguments
     self.folder = folder
     self.clock = clock
-    let path = "\(folder)/notify"
-    notifications = socket(
-      AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-    let code = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(notifications, $0, length) }
-    }
-    guard code == 0 else { throw FileError("bind", path) }
+    notifications = try UnixSocket.receiver(at: "\(folder)/notify")
   }
 
-  deinit {
-    process?.terminate()
-    close(notifications)
-  }
+  deinit { process?.terminate() }
 
   var pid: pid_t { process?.processIdentifier ?? 0 }
   var isRunning: Bool { process?.isRunning == true }
@@ -133,7 +120,7 @@ final class WatchedProgram {
   func listen() {
     var buffer = [UInt8](repeating: 0, count: 8192)
     while true {
-      let count = recv(notifications, &buffer, buffer.count, 0)
+      let count = recv(notifications.number, &buffer, buffer.count, 0)
       guard count > 0 else { return }
       for line in buffer[..<count].split(separator: 10) {
         switch Text.decode(line) {

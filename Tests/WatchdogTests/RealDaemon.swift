@@ -10,7 +10,7 @@ import Testing
 /// The built program as a daemon of its own, with a service manager's end of its notify socket, and faults to be injected.
 final class RealDaemon {
   private let process = Process()
-  private let notify: Int32
+  private let notify: Descriptor
   private let name: String
   private let output: String
   private let faults: String
@@ -36,18 +36,8 @@ final class RealDaemon {
     let shim = try #require(Shim.shared)
     output = "\(folder)/events"
     faults = "\(folder)/faults"
-    notify = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let name = "/tmp/qwarden-notify-\(UUID().uuidString)"
-    self.name = name
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: name.utf8) }
-    let bound = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(notify, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
-    try #require(bound == 0)
+    name = "/tmp/qwarden-notify-\(UUID().uuidString)"
+    notify = try UnixSocket.receiver(at: name)
     if !lines.isEmpty { try inject(lines) }
     let command = [shim.program, "run", "--json"] + words
     if let preparation {
@@ -72,7 +62,6 @@ final class RealDaemon {
 
   deinit {
     if process.isRunning { kill(pid, SIGKILL) }
-    close(notify)
     unlink(name)
   }
 
@@ -87,7 +76,7 @@ final class RealDaemon {
   func look() {
     var buffer = [UInt8](repeating: 0, count: 65_536)
     while true {
-      let count = recv(notify, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+      let count = recv(notify.number, &buffer, buffer.count, Int32(MSG_DONTWAIT))
       guard count >= 0 else { break }
       for line in String(decoding: buffer[..<count], as: UTF8.self).split(separator: "\n") {
         if line == "READY=1" { isReady = true }

@@ -198,29 +198,18 @@ private final class LineFile {
 
 /// A Unix datagram socket and a thread that keeps what comes.
 private final class DatagramEar: Sendable {
-  private let descriptor: Int32
+  private let descriptor: Descriptor
   private let heard = Mutex<[[UInt8]]>([])
   private let isOver = Mutex(false)
   private let ended = DispatchSemaphore(value: 0)
 
   init(_ path: String) throws {
     unlink(path)
-    descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-    let code = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, length) }
-    }
-    guard code == 0 else { throw FileError("bind", path) }
-    var patience = timeval(tv_sec: 0, tv_usec: 50_000)
-    setsockopt(
-      descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+    descriptor = try UnixSocket.receiver(at: path, patience: .milliseconds(50))
     let listening = Thread { [self] in
       var buffer = [UInt8](repeating: 0, count: 1 << 20)
       while true {
-        let count = recv(descriptor, &buffer, buffer.count, 0)
+        let count = recv(descriptor.number, &buffer, buffer.count, 0)
         if count > 0 {
           let datagram = Array(buffer[..<count])
           heard.withLock { $0.append(datagram) }
@@ -228,7 +217,6 @@ private final class DatagramEar: Sendable {
           break
         }
       }
-      close(descriptor)
       ended.signal()
     }
     listening.start()
