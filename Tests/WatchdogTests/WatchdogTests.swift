@@ -62,7 +62,8 @@ import Testing
       let isCleared = try await watched.wait(40) {
         try !Self.pending(watched).contains(Address("alice@mx.test"))
       }
-      #expect(isCleared)
+      let left = isCleared ? "" : try Self.left(watched)
+      #expect(isCleared, "\(left)\n\(watched.witness.events.map(\.message).joined(separator: "\n"))")
       let kept = try watched.ledger().quarantine([.marked, .gone], after: 0, limit: 1000)
       #expect(!kept.isEmpty)
       #expect(kept.allSatisfy { $0.facts.sender == Address("alice@mx.test") })
@@ -70,6 +71,21 @@ import Testing
     }
     // What is still pending in the queue is nobody's of the storm.
     #expect(try !Self.pending(watched).contains(Address("alice@mx.test")))
+  }
+
+  /// What is still to be done for the storm's sender, and what the ledger says of each: for a failure's report.
+  private static func left(_ watched: WatchedQmail) throws -> String {
+    let left = Witnessed<Entry>()
+    try QueueScanner(layout: QueueLayout.read(qmail: watched.qmail)).forEachEntry { outcomes in
+      for case .entry(let entry) in outcomes where entry.sender == Address("alice@mx.test") {
+        left.add(entry)
+      }
+      return true
+    }
+    let ledger = try watched.ledger()
+    return try left.values.filter { $0.pendingCount > 0 }.map { entry in
+      "\(entry) \(String(describing: try ledger.quarantine(of: entry.identity)))"
+    }.joined(separator: "\n")
   }
 
   /// Senders of what somebody is still to get.
