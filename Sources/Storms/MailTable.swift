@@ -43,7 +43,10 @@ struct TrackedMessage: Sendable {
 
 /// The messages of the last while, at most `capacity`; the oldest makes room.
 struct MailTable: Sendable {
-  private var ring: [TrackedMessage] = []
+  private var ring: [TrackedMessage]
+  private var senders = HeldOnce<Address>()
+  private var domains = HeldOnce<[Domain]>()
+  private var keys = HeldOnce<[Offender]>()
   /// Serial number of the next message; a serial number stays valid until its place is taken again.
   private(set) var next = 0
   private var byID: [UInt64: Int] = [:]
@@ -56,7 +59,14 @@ struct MailTable: Sendable {
   private var byProcess: [Queued: Int] = [:]
   let capacity: Int
 
-  init(capacity: Int) { self.capacity = capacity }
+  /// Takes its memory at once: a storm shall not make the program larger, nor find that there is none left.
+  init(capacity: Int) {
+    self.capacity = capacity
+    ring = Array(
+      repeating: TrackedMessage(
+        identity: EntryIdentity(id: 0, birth: Timestamp(nanoseconds: .min)),
+        facts: MailFacts(logged: .null, uid: nil)), count: capacity)
+  }
 
   /// Serial numbers that still hold a message, oldest first.
   var serials: Range<Int> { max(0, next - capacity)..<next }
@@ -69,12 +79,15 @@ struct MailTable: Sendable {
     _modify { yield &ring[serial % capacity] }
   }
 
+  /// Lets the message count in these groups.
+  mutating func enroll(_ serial: Int, in groups: [Offender]) {
+    self[serial].keys = keys(groups)
+  }
+
   mutating func insert(_ message: TrackedMessage) -> Int {
     let serial = next
     next += 1
-    if ring.count < capacity {
-      ring.append(message)
-    } else {
+    if serial >= capacity {
       let id = ring[serial % capacity].identity.id
       if let old = byID[id], old <= serial - capacity { byID[id] = nil }
       if let old = byLog[id], old <= serial - capacity { byLog[id] = nil }
@@ -82,8 +95,10 @@ struct MailTable: Sendable {
         let key = Queued(id: id, pid: pid)
         if let old = byProcess[key], old <= serial - capacity { byProcess[key] = nil }
       }
-      ring[serial % capacity] = message
     }
+    ring[serial % capacity] = message
+    ring[serial % capacity].facts.sender = senders(message.facts.sender)
+    ring[serial % capacity].facts.domains = domains(message.facts.domains)
     if let pid = message.queuedBy {
       byProcess[Queued(id: message.identity.id, pid: pid)] = serial
     }
