@@ -2,6 +2,7 @@
 #include "CLinux.h"
 
 #include <malloc.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@ ssize_t clinux_getdents64(int fd, void *buffer, size_t size) {
 int clinux_syncfs(int fd) { return syncfs(fd); }
 
 int clinux_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+int clinux_unshare_descriptors(void) { return unshare(CLONE_FILES); }
 
 void clinux_few_arenas(void) { mallopt(M_ARENA_MAX, 2); }
 

@@ -21,6 +21,9 @@ enum { CLINUX_DIRENT_RECLEN = 16, CLINUX_DIRENT_TYPE = 18, CLINUX_DIRENT_NAME = 
 /// eventfd(2) at 0, not blocking, closed at exec; -1 with errno.
 int clinux_eventfd(void);
 
+/// unshare(2): this thread's descriptors are its own from now on, as a fork's are; 0, or -1 with errno.
+int clinux_unshare_descriptors(void);
+
 /// mallopt(3): malloc divides its memory in two parts at most, however many threads there are.
 void clinux_few_arenas(void);
 

@@ -28,29 +28,30 @@ public enum QreadFormat {
     _ identity: EntryIdentity, size: Int64, sender: Span<UInt8>, isBouncing: Bool,
     to out: inout [UInt8]
   ) {
-    let c = identity.birth.calendar
-    number(UInt64(c.day), to: &out)
-    out.append(UInt8(ascii: " "))
-    let months: StaticString = "JanFebMarAprMayJunJulAugSepOctNovDec"
-    months.withUTF8Buffer { out += $0[(c.month * 3 - 3)..<(c.month * 3)] }
-    out.append(UInt8(ascii: " "))
-    number(UInt64(max(c.year, 0)), to: &out)
-    for (value, before) in [(c.hour, " "), (c.minute, ":"), (c.second, ":")]
-      as [(Int, Unicode.Scalar)]
-    {
-      out.append(UInt8(ascii: before))
-      if value < 10 { out.append(UInt8(ascii: "0")) }
-      number(UInt64(value), to: &out)
+    // Four numbers of at most 20 digits, and what stands between them.
+    out.append(addingCapacity: sender.count + 160) { out in
+      let c = identity.birth.calendar
+      number(UInt64(c.day), to: &out)
+      out.append(UInt8(ascii: " "))
+      let months: StaticString = "JanFebMarAprMayJunJulAugSepOctNovDec"
+      months.withUTF8Buffer {
+        for at in (c.month * 3 - 3)..<(c.month * 3) { out.append($0[at]) }
+      }
+      out.append(UInt8(ascii: " "))
+      number(UInt64(max(c.year, 0)), to: &out)
+      two(c.hour, after: " ", to: &out)
+      two(c.minute, after: ":", to: &out)
+      two(c.second, after: ":", to: &out)
+      append(" GMT  #", to: &out)
+      number(identity.id, to: &out)
+      append("  ", to: &out)
+      number(UInt64(max(size, 0)), to: &out)
+      append("  <", to: &out)
+      safe(sender, to: &out)
+      append("> ", to: &out)
+      if isBouncing { append(" bouncing", to: &out) }
+      out.append(UInt8(ascii: "\n"))
     }
-    append(" GMT  #", to: &out)
-    number(identity.id, to: &out)
-    append("  ", to: &out)
-    number(UInt64(max(size, 0)), to: &out)
-    append("  <", to: &out)
-    safe(sender, to: &out)
-    append("> ", to: &out)
-    if isBouncing { append(" bouncing", to: &out) }
-    out.append(UInt8(ascii: "\n"))
   }
 
   /// The lines of a `local` or `remote` file, as it stands.
@@ -64,29 +65,42 @@ public enum QreadFormat {
   private static func line(
     _ address: Span<UInt8>, _ channel: Channel, isDone: Bool, to out: inout [UInt8]
   ) {
-    if isDone { append("  done", to: &out) }
-    append(channel == .local ? "\tlocal\t" : "\tremote\t", to: &out)
-    safe(address, to: &out)
-    out.append(UInt8(ascii: "\n"))
+    out.append(addingCapacity: address.count + 32) { out in
+      if isDone { append("  done", to: &out) }
+      append(channel == .local ? "\tlocal\t" : "\tremote\t", to: &out)
+      safe(address, to: &out)
+      out.append(UInt8(ascii: "\n"))
+    }
   }
 
-  private static func safe(_ bytes: Span<UInt8>, to out: inout [UInt8]) {
+  private static func safe(_ bytes: Span<UInt8>, to out: inout OutputSpan<UInt8>) {
     for i in bytes.indices {
       let byte = bytes[i]
       out.append(byte < 32 || byte > 126 ? UInt8(ascii: "_") : byte)
     }
   }
 
-  private static func append(_ text: StaticString, to out: inout [UInt8]) {
-    text.withUTF8Buffer { out += $0 }
+  private static func append(_ text: StaticString, to out: inout OutputSpan<UInt8>) {
+    text.withUTF8Buffer { for byte in $0 { out.append(byte) } }
   }
 
-  private static func number(_ value: UInt64, to out: inout [UInt8]) {
-    var divisor: UInt64 = 1
-    while value / divisor >= 10 { divisor *= 10 }
-    while divisor > 0 {
-      out.append(UInt8(48 + value / divisor % 10))
-      divisor /= 10
-    }
+  private static func two(
+    _ value: Int, after before: Unicode.Scalar, to out: inout OutputSpan<UInt8>
+  ) {
+    out.append(UInt8(ascii: before))
+    out.append(UInt8(48 + value / 10))
+    out.append(UInt8(48 + value % 10))
+  }
+
+  private static func number(_ value: UInt64, to out: inout OutputSpan<UInt8>) {
+    var digits = InlineArray<20, UInt8>(repeating: 0)
+    var first = 20
+    var rest = value
+    repeat {
+      first -= 1
+      digits[first] = UInt8(48 + rest % 10)
+      rest /= 10
+    } while rest > 0
+    for at in first..<20 { out.append(digits[at]) }
   }
 }
