@@ -2,7 +2,7 @@ import Glibc
 
 /// How many files this process may have open.
 public enum DescriptorLimit {
-  private static let enough: rlim_t = 8192
+  private static let enough: rlim_t = 16_384
 
   /// The limit, raised once as far as the system allows and is of use.
   public static let raised: Int = {

@@ -48,7 +48,7 @@ extension Ledger {
           INSERT INTO quarantine (id, birth, state, sender, size, recipients, in_doubt, subject,
             via, intended, expires, note)
           VALUES (?, ?, 'intended', ?, 0, 0, 0, x'', 'unknown', ?, ?, ?)
-          ON CONFLICT DO NOTHING
+          ON CONFLICT DO NOTHING RETURNING \(Self.columns)
           """)
       let take = try database.makeStatement(
         sql: """
@@ -63,12 +63,13 @@ extension Ledger {
       for (identity, sender) in messages {
         let key: StatementArguments = [Int64(bitPattern: identity.id), identity.birth.column]
         let order: StatementArguments = [sender.bytes.blob, now.column, expires.column, note]
-        try insert.execute(arguments: key + order)
-        if database.changesCount == 0 {
+        var row = try Row.fetchOne(insert, arguments: key + order)
+        if row == nil {
           let terms: StatementArguments = [note, keeping == nil, expires.column]
           try take.execute(arguments: terms + key)
+          row = try Row.fetchOne(latest, arguments: key)
         }
-        if let row = try Row.fetchOne(latest, arguments: key) { rows.append(try Self.message(row)) }
+        if let row { rows.append(try Self.message(row)) }
       }
       return rows
     }

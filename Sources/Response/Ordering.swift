@@ -120,8 +120,12 @@ extension Responder {
         }
         if !isDone { return (fates, nil) }
         batch.lasted(WallClock.monotonic() - begun, lot.count)
-        let rows = try attempt { try ledger.quarantine(of: lot.map(\.identity)) }
-        for (identity, _) in lot { fates[identity] = fate(of: identity, rows[identity], outcomes) }
+        for case .quarantined(let record) in outcomes {
+          fates[record.identity] = .removed(inDoubt: record.facts.inDoubt)
+        }
+        let others = lot.map(\.identity).filter { fates[$0] == nil }
+        let rows = try attempt { try ledger.quarantine(of: others) }
+        for identity in others { fates[identity] = fate(of: identity, rows[identity], outcomes) }
       } catch {
         let rows = (try? ledger.quarantine(of: lot.map(\.identity))) ?? [:]
         for (identity, _) in lot {

@@ -10,7 +10,7 @@ extension Responder {
   /// Messages of the first batch. Each holds up to four descriptors while it is open, and the usual limit is 1024.
   static let smallestBatch = 128
   /// Where the limit may be raised.
-  static let largestBatch = 1024
+  static let largestBatch = 2048
   /// A younger message is in its first delivery, which begins a millisecond after its birth (experiment, notqmail 1.09): what it leaves pending
   /// is known only afterwards, and most of a storm's fast failures are gone by then.
   static let firstAttempt = 0.15
