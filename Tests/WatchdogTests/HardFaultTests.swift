@@ -116,26 +116,59 @@ struct HardFaultTests {
     }
   }
 
+  /// As another process does: not let go of before `ROLLBACK`.
+  private func hold(_ ledger: String) throws -> DatabaseQueue {
+    var configuration = Configuration()
+    configuration.allowsUnsafeTransactions = true
+    configuration.busyMode = .timeout(5)
+    let other = try DatabaseQueue(path: ledger, configuration: configuration)
+    try other.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
+    return other
+  }
+
+  private func letGo(_ other: DatabaseQueue?) throws {
+    try other?.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
+  }
+
   @Test("another process holds the ledger for long")
   func lockedLedger() async throws {
     try await within {
       let machine = try FaultyMachine()
-      let ledger = "\(machine.watched.state)/ledger.sqlite"
       var other: DatabaseQueue?
       try await FaultTests().lifeOf(
         Fault("locked ledger", [], "the ledger is locked by another process", isFlooded: true),
         machine,
         {
-          var configuration = Configuration()
-          configuration.allowsUnsafeTransactions = true
-          let queue = try DatabaseQueue(path: ledger, configuration: configuration)
-          try queue.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
-          other = queue
+          machine.daemon.mostBetweenPings = 0
+          other = try hold("\(machine.watched.state)/ledger.sqlite")
         },
         {
-          try other?.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
-          other = nil
+          // A second between two looks, and one that the first call waits.
+          let most = machine.daemon.mostBetweenPings
+          #expect(most < 4.5, "\(most) s without a keep-alive")
+          try letGo(other)
         })
+    }
+  }
+
+  @Test("another process holds the ledger when the daemon starts: it waits, and says that it lives")
+  func lockedAtStart() async throws {
+    try await within {
+      let machine = try FaultyMachine()
+      let first = machine.daemon
+      #expect(try await first.wait(20) { first.status.hasPrefix("enforce: ") })
+      let other = try hold("\(machine.watched.state)/ledger.sqlite")
+      #expect(try await first.stop() == 0)
+      let folder = "\(machine.watched.path)/second"
+      try Folder.make(folder)
+      let second = try RealDaemon(machine.places, in: folder)
+      let isWaiting = try await second.wait(20) { second.pings >= 3 }
+      #expect(isWaiting && !second.isReady, "\(second.status)")
+      #expect(second.status.contains("the ledger is locked by another process"))
+      try letGo(other)
+      #expect(try await second.wait(20) { second.status.hasPrefix("enforce: ") })
+      #expect(try await second.stop() == 0)
+      try await machine.end()
     }
   }
 

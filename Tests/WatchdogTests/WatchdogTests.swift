@@ -63,7 +63,8 @@ import Testing
         try !Self.pending(watched).contains(Address("alice@mx.test"))
       }
       let left = isCleared ? "" : try Self.left(watched)
-      #expect(isCleared, "\(left)\n\(watched.witness.events.map(\.message).joined(separator: "\n"))")
+      let told = watched.witness.events.map(\.message).joined(separator: "\n")
+      #expect(isCleared, "\(left)\n\(told)")
       let kept = try watched.ledger().quarantine([.marked, .gone], after: 0, limit: 1000)
       #expect(!kept.isEmpty)
       #expect(kept.allSatisfy { $0.facts.sender == Address("alice@mx.test") })
