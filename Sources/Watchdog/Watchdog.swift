@@ -163,7 +163,8 @@ public actor Watchdog {
       header: TraceReader.Header(control, started: started), at: started)
   }
 
-  /// A ledger that another process holds (a backup, an administrator's shell) is waited for: systemd counts how often a start fails.
+  /// A ledger that another process holds (a backup, an administrator's shell), or one on a full disk, is waited for: systemd counts how
+  /// often a start fails.
   private static func openLedger(
     _ path: String, at now: Timestamp, telling notifier: ServiceNotifier
   ) throws(LedgerError) -> (ledger: Ledger, aside: String?) {
@@ -172,8 +173,10 @@ public actor Watchdog {
       do throws(LedgerError) {
         return try Ledger.openSound(path, at: now, patience: ledgerPatience)
       } catch {
-        guard error.kind == .busy, WallClock.monotonic() < end else { throw error }
-        notifier.keepAlive(status: "waiting: \(error)", isStarting: true)
+        guard error.kind == .busy || error.kind == .storage, WallClock.monotonic() < end,
+          notifier.keepAlive(status: "waiting: \(error)", isStarting: true) != .notSupervised
+        else { throw error }
+        usleep(500_000)
       }
     }
   }

@@ -63,6 +63,70 @@ struct HardFaultTests {
     }
   }
 
+  @Test(
+    "no byte, or no inode, is left on the disk of the state directory: storms are told of, and acted on once there is room",
+    .enabled(if: canMount, "needs root, for mounts of its own"),
+    arguments: FaultyMachine.Room.allCases)
+  func fullState(_ room: FaultyMachine.Room) async throws {
+    try await within {
+      let machine = try FaultyMachine(disk: .state)
+      let daemon = machine.daemon
+      // A ledger's files are there already, and need no inode.
+      let status =
+        room == .bytes ? "the ledger cannot be used" : "messages cannot be set aside"
+      try await FaultTests().lifeOf(
+        Fault("no \(room) left: state", [], status, isFlooded: true), machine,
+        { try machine.fill(room) },
+        {
+          #expect(daemon.status.contains("the state directory cannot be written"))
+          let isAlarmed = daemon.events.contains {
+            ($0["priority"] as? Int ?? 7) <= 3 && ($0["message"] as? String ?? "").contains(status)
+          }
+          #expect(isAlarmed, "\(daemon.said(""))")
+          try machine.makeRoom()
+        })
+    }
+  }
+
+  @Test(
+    "no byte, or no inode, is left on the disk of control/: badmailfrom stays as it is, and the block waits",
+    .enabled(if: canMount, "needs root, for mounts of its own"),
+    arguments: FaultyMachine.Room.allCases)
+  func fullControl(_ room: FaultyMachine.Room) async throws {
+    try await within {
+      let machine = try FaultyMachine(setsAside: false, disk: .control)
+      try await FaultTests().lifeOf(
+        Fault(
+          "no \(room) left: control", [], "badmailfrom cannot be written", isFlooded: true,
+          isBlockedOnly: true),
+        machine, { try machine.fill(room) },
+        {
+          #expect(machine.badmailfrom == "admin@spam.test\n")
+          try machine.makeRoom()
+        })
+    }
+  }
+
+  @Test(
+    "the disk is full when the daemon starts: it waits for the ledger, and begins by itself",
+    .enabled(if: canMount, "needs root, for mounts of its own"))
+  func fullAtStart() async throws {
+    try await within {
+      let machine = try FaultyMachine(disk: .state, isFull: true)
+      let daemon = machine.daemon
+      let isWaiting = try await daemon.wait(20) { daemon.pings >= 3 }
+      #expect(isWaiting && !daemon.isReady, "\(daemon.status)")
+      #expect(daemon.status.contains("cannot use the ledger"))
+      try machine.makeRoom()
+      #expect(try await daemon.wait(20) { daemon.status.hasPrefix("enforce: ") })
+      try await machine.floodNow()
+      let isAnswered = try await daemon.wait(40) { machine.isAnswered && machine.isInStep }
+      #expect(isAnswered, "\(daemon.status)\n\(daemon.said("").joined(separator: "\n"))")
+      #expect(try await daemon.stop() == 0)
+      try await machine.end()
+    }
+  }
+
   @Test("no inotify to be had at the start, and later it is")
   func noInotify() async throws {
     try await within {
@@ -151,22 +215,37 @@ struct HardFaultTests {
     }
   }
 
-  @Test("another process holds the ledger when the daemon starts: it waits, and says that it lives")
-  func lockedAtStart() async throws {
+  enum Held: CaseIterable {
+    case ledger, hands
+  }
+
+  @Test(
+    "another process holds the ledger, or has the hands, when the daemon starts: it waits, says that it lives, and goes on",
+    arguments: Held.allCases)
+  func heldAtStart(_ held: Held) async throws {
     try await within {
       let machine = try FaultyMachine()
+      let state = machine.watched.state
       let first = machine.daemon
       #expect(try await first.wait(20) { first.status.hasPrefix("enforce: ") })
-      let other = try hold("\(machine.watched.state)/ledger.sqlite")
       #expect(try await first.stop() == 0)
-      let folder = "\(machine.watched.path)/second"
-      try Folder.make(folder)
-      let second = try RealDaemon(machine.places, in: folder)
+      // What may be in it is looked at.
+      try Folder.make("\(state)/quarantine")
+      let other = held == .ledger ? try hold("\(state)/ledger.sqlite") : nil
+      let hands = held == .hands ? try FileLock.take("\(state)/lock", waiting: false) : nil
+      let second = try RealDaemon(machine.places, in: try machine.folder("second"))
+      let why =
+        held == .ledger
+        ? "the ledger is locked by another process" : "another qwarden is at work"
       let isWaiting = try await second.wait(20) { second.pings >= 3 }
-      #expect(isWaiting && !second.isReady, "\(second.status)")
-      #expect(second.status.contains("the ledger is locked by another process"))
+      #expect(isWaiting && second.status.contains(why), "\(held): \(second.status)")
+      #expect(second.isReady == (held == .hands))
       try letGo(other)
-      #expect(try await second.wait(20) { second.status.hasPrefix("enforce: ") })
+      _ = consume hands
+      let isOver = try await second.wait(20) {
+        second.status.hasPrefix("enforce: ") && !second.status.contains("degraded")
+      }
+      #expect(isOver, "\(held): \(second.status)")
       #expect(try await second.stop() == 0)
       try await machine.end()
     }
@@ -242,7 +321,7 @@ struct HardFaultTests {
       }
       let line = "\nspam0@bad.test\n"
       let isAnswered = try await daemon.wait(40) {
-        machine.isAnswered && machine.watched.badmailfrom.contains(line)
+        machine.isAnswered && machine.badmailfrom.contains(line)
       }
       #expect(isAnswered, what())
       #expect(machine.storms.count == 1, what())
@@ -262,7 +341,7 @@ struct HardFaultTests {
       #expect(daemon.pings - pings >= 2, what())
       #expect(machine.storms.count == 1, what())
       #expect(daemon.said("block-removed").isEmpty, what())
-      #expect(machine.watched.badmailfrom.contains(line), what())
+      #expect(machine.badmailfrom.contains(line), what())
       let kept = try Ledger("\(machine.watched.state)/ledger.sqlite").standingBlocks()
       let left =
         kept.first { $0.entry == Address("spam0@bad.test") }?.expires.seconds(
@@ -305,11 +384,11 @@ struct HardFaultTests {
     }
     let wanted = (0..<6).map { "spam\($0)@bad.test" } + ["admin@spam.test"]
     let areThere = try await daemon.wait(30) {
-      wanted.allSatisfy { machine.watched.badmailfrom.contains("\($0)\n") }
+      wanted.allSatisfy { machine.badmailfrom.contains("\($0)\n") }
     }
-    #expect(areThere, "\(machine.watched.badmailfrom)")
+    #expect(areThere, "\(machine.badmailfrom)")
     for number in 0..<20 {
-      #expect(machine.watched.badmailfrom.contains("byhand\(number)@bad.test\n"))
+      #expect(machine.badmailfrom.contains("byhand\(number)@bad.test\n"))
     }
     #expect(try await daemon.stop() == 0)
     try await machine.end()

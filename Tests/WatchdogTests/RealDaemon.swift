@@ -3,9 +3,11 @@ import Foundation
 import Glibc
 import Mail
 import Preload
+import QmailQueue
 import QmailSimulator
 import Synchronization
 import Testing
+import Watchdog
 
 /// The built program as a daemon of its own, with a service manager's end of its notify socket, and faults to be injected.
 final class RealDaemon {
@@ -162,12 +164,27 @@ final class FaultyMachine {
     }
   }
 
+  /// The directory that has a disk of its own, small enough to be filled; it is mounted for the daemon alone.
+  enum Disk: String {
+    case state
+    case control = "qmail/control"
+    case queue = "qmail/queue"
+  }
+  private let disk: Disk?
+  /// qmail's home, with that disk in it.
+  let home: String
+
+  /// - Parameters:
+  ///   - view: where the daemon has qmail's home, as `preparation` mounts it in its namespace.
+  ///   - isFull: no byte is free on the disk when the daemon starts.
   init(
     time: SimulatedQmail.Time = .real, faults: [String] = [],
     setsAside: Bool = true, view: String = "qmail",
-    inNamespace preparation: ((WatchedQmail) -> String)? = nil
+    inNamespace preparation: ((WatchedQmail) -> String)? = nil, disk: Disk? = nil,
+    isFull: Bool = false
   ) throws {
     self.setsAside = setsAside
+    self.disk = disk
     let watched = try WatchedQmail()
     self.watched = watched
     let clock = ClockShift()
@@ -199,13 +216,78 @@ final class FaultyMachine {
     }
     self.floods = floods
     let now: @Sendable () -> Timestamp = { WallClock.now() + clock.value }
-    driver = TrafficDriver(qmail, traffic: traffic, clock: now)
     places = [
       "--qmail", "\(watched.path)/\(view)", "--state", watched.state, "--policy", path,
     ]
+    let mounting = disk.map { Self.mounting($0, isFull: isFull, in: watched.path) }
     daemon = try RealDaemon(
-      places, in: watched.path, faults: faults, preparation: preparation?(watched))
+      places, in: watched.path, faults: faults, preparation: preparation?(watched) ?? mounting)
+    if disk == nil {
+      home = watched.qmail
+      driver = TrafficDriver(qmail, traffic: traffic, clock: now)
+    } else {
+      for _ in 0..<1000 where access("\(watched.path)/mounted", F_OK) != 0 { usleep(10_000) }
+      home = daemon.path(watched.qmail)
+      driver = TrafficDriver(
+        try SimulatedQmail(at: home, time: time), traffic: traffic, clock: now)
+    }
     driving = Task { [driver] in try await driver.run() }
+  }
+
+  /// A new directory, for another daemon's output.
+  func folder(_ name: String) throws -> String {
+    try Folder.make("\(watched.path)/\(name)")
+    return "\(watched.path)/\(name)"
+  }
+
+  private static func mounting(_ disk: Disk, isFull: Bool, in path: String) -> String {
+    let (place, fresh) = ("\(path)/\(disk.rawValue)", "\(path)/fresh")
+    let steps = [
+      "mkdir \(fresh)", "mount -t tmpfs -o size=16m,nr_inodes=2000 none \(fresh)",
+      "cp -a \(place)/. \(fresh)/", "mount --move \(fresh) \(place)",
+      isFull ? "mkdir \(place)/filler && ! cp /dev/zero \(place)/filler/zeros" : "true",
+      "touch \(path)/mounted",
+    ]
+    return steps.joined(separator: " && ")
+  }
+
+  enum Room: String, CaseIterable {
+    case bytes, inodes
+  }
+
+  private var filler: String { daemon.path("\(watched.path)/\(disk?.rawValue ?? "")/filler") }
+
+  /// Leaves none of it on the disk.
+  func fill(_ room: Room) throws {
+    try Folder.make(filler)
+    let folder = try Descriptor.open(filler, .directory)
+    var count: Int64 = 0
+    switch room {
+    case .bytes:
+      let zeros = try folder.open("zeros", [.write, .create])
+      let page = [UInt8](repeating: 0, count: 4096)
+      while (try? zeros.write(page, at: count * 4096)) != nil { count += 1 }
+    case .inodes:
+      while (try? folder.open("\(count)", [.write, .create])) != nil { count += 1 }
+    }
+    try #require(count > 0)
+  }
+
+  func makeRoom() throws { try FileManager.default.removeItem(atPath: filler) }
+
+  var badmailfrom: String {
+    let bytes = try? Descriptor.open("\(home)/control/badmailfrom").readAll(limit: 1 << 20)
+    return String(decoding: bytes ?? [], as: UTF8.self)
+  }
+
+  /// Nothing is half done: what the quarantine directory holds are whole messages, as many as the daemon counts.
+  var isInStep: Bool {
+    guard setsAside else { return true }
+    let state = daemon.path(watched.state)
+    let contents = try? QuarantineStore(path: "\(state)/quarantine", creating: false).contents()
+    guard let contents, let report = try? StatusReport.read(state: state) else { return false }
+    return contents.partial.isEmpty && contents.foreign.isEmpty && report.quarantinePending == 0
+      && report.quarantined == contents.messages.count
   }
 
   /// A flood that goes on until the daemon has told of it, as one in the world would. With events lost, or on a busy machine, that takes more messages than
@@ -229,7 +311,7 @@ final class FaultyMachine {
 
   var isAnswered: Bool {
     setsAside
-      ? daemon.status.contains(" in quarantine") : watched.badmailfrom.contains("\nalice@mx.test\n")
+      ? daemon.status.contains(" in quarantine") : badmailfrom.contains("\nalice@mx.test\n")
   }
 
   /// Runs a program in the daemon's mount namespace.
