@@ -8,16 +8,12 @@ import Preload
 import QmailSimulator
 import Testing
 
+@testable import Systemd
+
 /// Faults that are no errno of a call: a queue that goes away, inotify at its limits, a ledger in other hands, clocks.
 @Suite(.enabled(if: Shim.shared != nil, "needs a C compiler and the built program"))
 struct HardFaultTests {
   typealias Fault = FaultTests.Fault
-
-  private func within<T>(_ body: () async throws -> T) async throws -> T {
-    await Turnstile.shared.enter()
-    defer { Task { await Turnstile.shared.leave() } }
-    return try await body()
-  }
 
   /// Whether mounts of one's own can be made here.
   static let canMount: Bool = {
@@ -32,11 +28,11 @@ struct HardFaultTests {
 
   @Test("the queue is renamed away, and another one made in its place")
   func replacedQueue() async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine()
       let queue = "\(machine.watched.qmail)/queue"
       try await FaultTests().lifeOf(
-        Fault("replaced queue", [], "Cannot watch"), machine,
+        Fault("replaced queue", [], "Cannot watch", isLossy: true), machine,
         { try #require(rename(queue, "\(queue).old") == 0) },
         {
           _ = try SimulatedQmail.create(at: "\(machine.watched.path)/other")
@@ -49,7 +45,7 @@ struct HardFaultTests {
     "the queue is unmounted under the daemon and mounted again",
     .enabled(if: canMount, "needs root, for mounts of its own"))
   func unmountedQueue() async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine(view: "view") { watched in
         ["queue", "control", "bin"].map {
           "mkdir -p \(watched.path)/view/\($0) && mount --bind \(watched.qmail)/\($0) \(watched.path)/view/\($0)"
@@ -58,78 +54,14 @@ struct HardFaultTests {
       let view = "\(machine.watched.path)/view/queue"
       try await FaultTests().lifeOf(
         Fault("unmounted queue", [], "Cannot watch"), machine,
-        { try machine.inNamespace("umount", "-l", view) },
-        { try machine.inNamespace("mount", "--bind", "\(machine.watched.qmail)/queue", view) })
-    }
-  }
-
-  @Test(
-    "no byte, or no inode, is left on the disk of the state directory: storms are told of, and acted on once there is room",
-    .enabled(if: canMount, "needs root, for mounts of its own"),
-    arguments: FaultyMachine.Room.allCases)
-  func fullState(_ room: FaultyMachine.Room) async throws {
-    try await within {
-      let machine = try FaultyMachine(disk: .state)
-      let daemon = machine.daemon
-      // A ledger's files are there already, and need no inode.
-      let status =
-        room == .bytes ? "the ledger cannot be used" : "messages cannot be set aside"
-      try await FaultTests().lifeOf(
-        Fault("no \(room) left: state", [], status, isFlooded: true), machine,
-        { try machine.fill(room) },
-        {
-          #expect(daemon.status.contains("the state directory cannot be written"))
-          let isAlarmed = daemon.events.contains {
-            ($0["priority"] as? Int ?? 7) <= 3 && ($0["message"] as? String ?? "").contains(status)
-          }
-          #expect(isAlarmed, "\(daemon.said(""))")
-          try machine.makeRoom()
-        })
-    }
-  }
-
-  @Test(
-    "no byte, or no inode, is left on the disk of control/: badmailfrom stays as it is, and the block waits",
-    .enabled(if: canMount, "needs root, for mounts of its own"),
-    arguments: FaultyMachine.Room.allCases)
-  func fullControl(_ room: FaultyMachine.Room) async throws {
-    try await within {
-      let machine = try FaultyMachine(setsAside: false, disk: .control)
-      try await FaultTests().lifeOf(
-        Fault(
-          "no \(room) left: control", [], "badmailfrom cannot be written", isFlooded: true,
-          isBlockedOnly: true),
-        machine, { try machine.fill(room) },
-        {
-          #expect(machine.badmailfrom == "admin@spam.test\n")
-          try machine.makeRoom()
-        })
-    }
-  }
-
-  @Test(
-    "the disk is full when the daemon starts: it waits for the ledger, and begins by itself",
-    .enabled(if: canMount, "needs root, for mounts of its own"))
-  func fullAtStart() async throws {
-    try await within {
-      let machine = try FaultyMachine(disk: .state, isFull: true)
-      let daemon = machine.daemon
-      let isWaiting = try await daemon.wait(20) { daemon.pings >= 3 }
-      #expect(isWaiting && !daemon.isReady, "\(daemon.status)")
-      #expect(daemon.status.contains("cannot use the ledger"))
-      try machine.makeRoom()
-      #expect(try await daemon.wait(20) { daemon.status.hasPrefix("enforce: ") })
-      try await machine.floodNow()
-      let isAnswered = try await daemon.wait(40) { machine.isAnswered && machine.isInStep }
-      #expect(isAnswered, "\(daemon.status)\n\(daemon.said("").joined(separator: "\n"))")
-      #expect(try await daemon.stop() == 0)
-      try await machine.end()
+        { try machine.inNamespace(["umount", "-l", view]) },
+        { try machine.inNamespace(["mount", "--bind", "\(machine.watched.qmail)/queue", view]) })
     }
   }
 
   @Test("no inotify to be had at the start, and later it is")
   func noInotify() async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine(faults: ["fail 24 n *"])
       let fault = Fault(
         "no inotify", [], "not everything that happens in the queue is seen", isFlooded: true)
@@ -139,7 +71,7 @@ struct HardFaultTests {
 
   @Test("the limit of inotify watches is reached when directories are made anew")
   func watchLimit() async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine()
       let queue = "\(machine.watched.qmail)/queue"
       try await FaultTests().lifeOf(
@@ -156,7 +88,7 @@ struct HardFaultTests {
 
   @Test("the kernel drops events while the daemon stands still: said, made up for, over")
   func overflow() async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine()
       let daemon = machine.daemon
       #expect(try await daemon.wait(20) { daemon.status.hasPrefix("enforce: ") })
@@ -173,10 +105,7 @@ struct HardFaultTests {
           && daemon.said("restored").contains { $0.contains("seen at once again") }
       }
       #expect(isTold, "\(daemon.status) \(daemon.said(""))")
-      let isAnswered = try await daemon.wait(30) { machine.isAnswered }
-      #expect(isAnswered, "\(daemon.status) \(daemon.said(""))")
-      #expect(try await daemon.stop() == 0)
-      try await machine.end()
+      try await FaultTests().finish(machine)
     }
   }
 
@@ -196,7 +125,7 @@ struct HardFaultTests {
 
   @Test("another process holds the ledger for long")
   func lockedLedger() async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine()
       var other: DatabaseQueue?
       try await FaultTests().lifeOf(
@@ -223,7 +152,7 @@ struct HardFaultTests {
     "another process holds the ledger, or has the hands, when the daemon starts: it waits, says that it lives, and goes on",
     arguments: Held.allCases)
   func heldAtStart(_ held: Held) async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine()
       let state = machine.watched.state
       let first = machine.daemon
@@ -259,7 +188,7 @@ struct HardFaultTests {
     "the ledger is damaged in the run: set aside, a new one begun, said loudly, and the work goes on",
     arguments: Damage.allCases)
   func damagedLedger(_ damage: Damage) async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine()
       let daemon = machine.daemon
       let ledger = "\(machine.watched.state)/ledger.sqlite"
@@ -308,7 +237,7 @@ struct HardFaultTests {
     "the clock is set by hours, or the machine sleeps: no false storm, nothing runs out before its time, and a flood is found",
     arguments: Leap.allCases)
   func clocks(_ leap: Leap) async throws {
-    try await within {
+    try await Turnstile.shared.within {
       let machine = try FaultyMachine(time: .virtual)
       let daemon = machine.daemon
       let what: () -> Comment = {
@@ -362,36 +291,112 @@ struct HardFaultTests {
     "commands, an editor and the daemon at badmailfrom in the same seconds: every line of each stands"
   )
   func manyHands() async throws {
-    await Turnstile.shared.enter()
-    defer { Task { await Turnstile.shared.leave() } }
-    let machine = try FaultyMachine()
-    let daemon = machine.daemon
-    let badmailfrom = "\(machine.watched.qmail)/control/badmailfrom"
-    #expect(try await daemon.wait(20) { daemon.status.hasPrefix("enforce: ") })
-    let commands = try blocks(6, machine.places)
-    // Editors write anew and rename.
-    for number in 0..<20 {
-      let text = try Descriptor.open(badmailfrom).readAll(limit: 1 << 20)
-      let edited = Array("byhand\(number)@bad.test\n".utf8) + text
-      try Descriptor.open("\(badmailfrom)~", [.write, .create], mode: 0o644).write(edited, at: 0)
-      try #require(rename("\(badmailfrom)~", badmailfrom) == 0)
-      try await Task.sleep(for: .milliseconds(50))
+    try await Turnstile.shared.within {
+      let machine = try FaultyMachine()
+      let daemon = machine.daemon
+      let badmailfrom = "\(machine.watched.qmail)/control/badmailfrom"
+      #expect(try await daemon.wait(20) { daemon.status.hasPrefix("enforce: ") })
+      let commands = try blocks(6, machine.places)
+      // Editors write anew and rename.
+      for number in 0..<20 {
+        let text = try Descriptor.open(badmailfrom).readAll(limit: 1 << 20)
+        let edited = Array("byhand\(number)@bad.test\n".utf8) + text
+        try Descriptor.open("\(badmailfrom)~", [.write, .create], mode: 0o644).write(edited, at: 0)
+        try #require(rename("\(badmailfrom)~", badmailfrom) == 0)
+        try await Task.sleep(for: .milliseconds(50))
+      }
+      try await machine.floodNow()
+      for process in commands {
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+      }
+      let wanted = (0..<6).map { "spam\($0)@bad.test" } + ["admin@spam.test"]
+      let areThere = try await daemon.wait(30) {
+        wanted.allSatisfy { machine.badmailfrom.contains("\($0)\n") }
+      }
+      #expect(areThere, "\(machine.badmailfrom)")
+      for number in 0..<20 {
+        #expect(machine.badmailfrom.contains("byhand\(number)@bad.test\n"))
+      }
+      #expect(try await daemon.stop() == 0)
+      try await machine.end()
     }
-    try await machine.floodNow()
-    for process in commands {
-      process.waitUntilExit()
-      #expect(process.terminationStatus == 0)
+  }
+
+  @Test(
+    "qmail-send is killed and started again while a storm is set aside: every recipient is accounted for"
+  )
+  func restartedSend() async throws {
+    try await Turnstile.shared.within {
+      let machine = try FaultyMachine()
+      let daemon = machine.daemon
+      #expect(try await daemon.wait(20) { daemon.status.hasPrefix("enforce: ") })
+      try await machine.floodNow()
+      try await machine.sendRestarting(300..<600)
+      try await FaultTests().finish(machine)
+      let troubles = daemon.said("degraded") + daemon.said("queue-unreadable")
+      #expect(troubles == [])
     }
-    let wanted = (0..<6).map { "spam\($0)@bad.test" } + ["admin@spam.test"]
-    let areThere = try await daemon.wait(30) {
-      wanted.allSatisfy { machine.badmailfrom.contains("\($0)\n") }
+  }
+
+  @Test("a second daemon on the same state directory ends with 73, and the first goes on")
+  func secondDaemon() async throws {
+    try await Turnstile.shared.within {
+      let machine = try FaultyMachine()
+      let daemon = machine.daemon
+      #expect(try await daemon.wait(20) { daemon.status.hasPrefix("enforce: ") })
+      let before = (daemon.pings, daemon.said(""))
+      for name in ["second", "third"] {
+        let other = try RealDaemon(machine.places, in: try machine.folder(name))
+        #expect(try await other.end() == 73)
+        #expect(other.events.isEmpty && !other.isReady)
+      }
+      #expect(try await daemon.wait(10) { daemon.pings >= before.0 + 2 })
+      #expect(daemon.said("") == before.1)
+      try await machine.floodNow()
+      try await FaultTests().finish(machine)
     }
-    #expect(areThere, "\(machine.badmailfrom)")
-    for number in 0..<20 {
-      #expect(machine.badmailfrom.contains("byhand\(number)@bad.test\n"))
+  }
+
+  @Test(
+    "journald does not read, from the start: nothing waits for it, and it gets every event in order once it does",
+    .enabled(if: canMount, "needs root, for mounts of its own"))
+  func silentJournal() async throws {
+    try await Turnstile.shared.within {
+      let folder = "/tmp/qwarden-journal-\(UUID().uuidString)"
+      try Folder.make(folder)
+      defer { try? FileManager.default.removeItem(atPath: folder) }
+      let journal = try UnixSocket.receiver(at: "\(folder)/socket")
+      // As many as the kernel keeps for one who does not read.
+      while Datagram.Socket().send([0], to: "\(folder)/socket") == 0 {}
+      let machine = try FaultyMachine(inNamespace: { _ in
+        "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind \(folder) /run/systemd/journal"
+      })
+      let heard = Witnessed<String>()
+      var reading: Task<Void, Never>?
+      defer { reading?.cancel() }
+      try await FaultTests().lifeOf(
+        Fault("silent journal", [], "the journal cannot be written", isFlooded: true), machine, nil
+      ) {
+        reading = Task { [number = journal.number] in
+          var buffer = [UInt8](repeating: 0, count: 65_536)
+          while !Task.isCancelled {
+            let count = recv(number, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+            if count > 1 { heard.add(Text.decode(Self.event(buffer[..<count]))) }
+            if count < 0 { try? await Task.sleep(for: .milliseconds(10)) }
+          }
+        }
+      }
+      let told = machine.daemon.events.compactMap { $0["event"] as? String }
+      #expect(try await machine.daemon.wait(5) { heard.values.count >= told.count })
+      #expect(heard.values == told)
     }
-    #expect(try await daemon.stop() == 0)
-    try await machine.end()
+  }
+
+  /// An entry's QWARDEN_EVENT: its name, the length in eight bytes, the value.
+  private static func event(_ entry: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    guard let name = entry.firstRange(of: Array("QWARDEN_EVENT\n".utf8)) else { return [] }
+    return entry[name.upperBound...].dropFirst(8).prefix { $0 != 0x0A }
   }
 
   private func blocks(_ count: Int, _ places: [String]) throws -> [Process] {

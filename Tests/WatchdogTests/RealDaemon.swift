@@ -9,6 +9,8 @@ import Synchronization
 import Testing
 import Watchdog
 
+@testable import soak
+
 /// The built program as a daemon of its own, with a service manager's end of its notify socket, and faults to be injected.
 final class RealDaemon {
   private let process = Process()
@@ -135,6 +137,12 @@ final class RealDaemon {
   func stop() async throws -> Int32? {
     guard process.isRunning else { return nil }
     kill(pid, SIGTERM)
+    return try await end()
+  }
+
+  /// Waits for its end.
+  /// - Returns: its exit status; nil when it goes on, or was killed.
+  func end() async throws -> Int32? {
     for _ in 0..<200 where process.isRunning { try await Task.sleep(for: .milliseconds(50)) }
     look()
     guard !process.isRunning else { return nil }
@@ -152,6 +160,13 @@ final class FaultyMachine {
   /// The options that name its directories.
   let places: [String]
   private let setsAside: Bool
+
+  /// Where each recipient of each message is.
+  final class Books: Sendable {
+    let account: Mutex<Account>
+    init(_ layout: QueueLayout) { account = Mutex(Account(layout)) }
+  }
+  private let books: Books
 
   /// By how much the mail server's clock is set.
   let clock: ClockShift
@@ -189,7 +204,8 @@ final class FaultyMachine {
     self.watched = watched
     let clock = ClockShift()
     self.clock = clock
-    let qmail = try SimulatedQmail.create(at: watched.qmail, time: time)
+    var qmail = try SimulatedQmail.create(at: watched.qmail, time: time)
+    try qmail.installQueueProgram(executable: #require(Shim.shared).program)
     try Replacement.write(
       Array("admin@spam.test\n".utf8), to: "\(watched.qmail)/control/badmailfrom", mode: 0o644)
     try Folder.make(watched.state)
@@ -224,13 +240,18 @@ final class FaultyMachine {
       places, in: watched.path, faults: faults, preparation: preparation?(watched) ?? mounting)
     if disk == nil {
       home = watched.qmail
-      driver = TrafficDriver(qmail, traffic: traffic, clock: now)
     } else {
       for _ in 0..<1000 where access("\(watched.path)/mounted", F_OK) != 0 { usleep(10_000) }
       home = daemon.path(watched.qmail)
-      driver = TrafficDriver(
-        try SimulatedQmail(at: home, time: time), traffic: traffic, clock: now)
+      qmail = try SimulatedQmail(at: home, time: time)
     }
+    let books = Books(try .read(qmail: home))
+    self.books = books
+    qmail.onTaken = { injection, outcome in
+      books.account.withLock { $0.note(injection, outcome) }
+    }
+    qmail.onLog = { _, line in books.account.withLock { $0.note(SendLogLine(line)) } }
+    driver = TrafficDriver(qmail, traffic: traffic, clock: now, isPrompt: true)
     driving = Task { [driver] in try await driver.run() }
   }
 
@@ -265,6 +286,7 @@ final class FaultyMachine {
     switch room {
     case .bytes:
       let zeros = try folder.open("zeros", [.write, .create])
+      count = try zeros.status().size / 4096
       let page = [UInt8](repeating: 0, count: 4096)
       while (try? zeros.write(page, at: count * 4096)) != nil { count += 1 }
     case .inodes:
@@ -280,14 +302,35 @@ final class FaultyMachine {
     return String(decoding: bytes ?? [], as: UTF8.self)
   }
 
-  /// Nothing is half done: what the quarantine directory holds are whole messages, as many as the daemon counts.
-  var isInStep: Bool {
-    guard setsAside else { return true }
+  /// What is half done; nil where the quarantine directory holds whole messages alone, as many as the daemon counts.
+  var disorder: String? {
     let state = daemon.path(watched.state)
-    let contents = try? QuarantineStore(path: "\(state)/quarantine", creating: false).contents()
-    guard let contents, let report = try? StatusReport.read(state: state) else { return false }
-    return contents.partial.isEmpty && contents.foreign.isEmpty && report.quarantinePending == 0
-      && report.quarantined == contents.messages.count
+    guard setsAside else { return nil }
+    do {
+      let held = try QuarantineStore(path: "\(state)/quarantine", creating: false).contents()
+      let report = try StatusReport.read(state: state)
+      let isInOrder =
+        held.partial.isEmpty && held.foreign.isEmpty && report?.quarantinePending == 0
+        && report?.quarantined == held.messages.count
+      return isInOrder
+        ? nil
+        : "\(held); \(report?.quarantined ?? -1) set aside, \(report?.quarantinePending ?? -1) to be"
+    } catch { return "\(error)" }
+  }
+
+  /// What is wrong about where the recipients are, once mail has stopped: delivered once, failed once, to do in the queue or in quarantine.
+  func reckoning() async throws -> [String] {
+    driving.cancel()
+    _ = try? await driving.value
+    guard try await daemon.wait(20, until: { disorder == nil }) else { return [disorder ?? ""] }
+    // The daemon's disks are seen by it alone, and SQLite goes by the name.
+    let copy = "\(watched.path)/copy"
+    try inNamespace(["cp", "-a", watched.state, copy])
+    let (complaints, taken) = books.account.withLock { account in
+      account.check(state: copy)
+      return (account.complaints, account.taken)
+    }
+    return taken > 50 ? complaints : ["\(taken) messages came in"]
   }
 
   /// A flood that goes on until the daemon has told of it, as one in the world would. With events lost, or on a busy machine, that takes more messages than
@@ -296,13 +339,28 @@ final class FaultyMachine {
     async throws
   {
     let before = storms.count
-    for (number, injection) in (floods[scenario] ?? []).prefix(most).enumerated() {
-      if number > 0, number.isMultiple(of: 90) {
-        daemon.look()
-        if storms.count > before { return }
-      }
+    for first in stride(from: 0, to: most, by: 90) {
+      try await send(first..<min(first + 90, most), of: scenario)
+      daemon.look()
+      if storms.count > before { return }
+    }
+  }
+
+  /// Some messages of a flood, ten milliseconds apart.
+  func send(_ numbers: Range<Int>, of scenario: Traffic.Scenario = .hijackedAccount) async throws {
+    for injection in floods[scenario]?[numbers] ?? [] {
       await driver.offer(injection)
       try await Task.sleep(for: .milliseconds(10))
+    }
+  }
+
+  /// The same, and qmail-send is killed after each thirty: for some messages' time none runs.
+  func sendRestarting(_ numbers: Range<Int>) async throws {
+    for first in stride(from: numbers.lowerBound, to: numbers.upperBound, by: 30) {
+      try await send(first..<first + 20)
+      await driver.killSend()
+      try await send(first + 20..<first + 30)
+      try await driver.startSend()
     }
   }
 
@@ -315,13 +373,15 @@ final class FaultyMachine {
   }
 
   /// Runs a program in the daemon's mount namespace.
-  func inNamespace(_ words: String...) throws {
+  func inNamespace(_ words: [String], status: Int32 = 0) throws {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/nsenter")
     process.arguments = ["-t", "\(daemon.pid)", "-m"] + words
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
     try process.run()
     process.waitUntilExit()
-    try #require(process.terminationStatus == 0)
+    try #require(process.terminationStatus == status, "\(words)")
   }
 
   func end() async throws {
