@@ -156,7 +156,7 @@ struct FaultTests {
 
 /// Lets so many daemons run at a time: each has a simulated qmail in this process.
 actor Turnstile {
-  static let shared = Turnstile(4)
+  static let shared = Turnstile(6)
   private var free: Int
   private var waiting: [CheckedContinuation<Void, Never>] = []
 
