@@ -110,8 +110,10 @@ struct FaultTests {
     }
     let before = (daemon.burden, daemon.pings, daemon.events.count)
     _ = try await daemon.wait(3) { false }
-    let after = (daemon.burden, daemon.pings, daemon.events.count)
-    #expect(after.1 - before.1 >= 2, "\(what()): keep-alives must go on")
+    let after = (daemon.burden, daemon.events.count)
+    // At once, but where others keep the machine busy.
+    let goesOn = try await daemon.wait(20) { daemon.pings - before.1 >= 2 }
+    #expect(goesOn, "\(what()): keep-alives must go on")
     // A look at the queue has some open for a moment; what stays open is what grows.
     let areBack = try await daemon.wait(10) {
       daemon.burden.descriptors <= before.0.descriptors + 6
@@ -119,7 +121,7 @@ struct FaultTests {
     #expect(areBack, "\(what()): \(before.0) \(daemon.burden)")
     #expect(after.0.memory <= before.0.memory + 6000, "\(what()): \(before.0) \(after.0)")
     // A storm may be told of in between.
-    #expect(after.2 - before.2 <= 8, what())
+    #expect(after.1 - before.2 <= 8, what())
     try end()
     let isOver = try await daemon.wait(40) {
       !daemon.status.contains(fault.status) && !daemon.status.contains("degraded")

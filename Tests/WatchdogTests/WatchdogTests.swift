@@ -1,5 +1,6 @@
 import Files
 import Foundation
+import GRDB
 import Glibc
 import Ledger
 import Mail
@@ -99,6 +100,21 @@ import Testing
       return true
     }
     return pending.values
+  }
+
+  @Test("the loop stands still for a second, and no longer, where another process holds the ledger")
+  func heldLedger() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    let watchdog = try watched.watchdog(.brisk)
+    let ledger = await watchdog.ledger
+    try DatabaseQueue(path: ledger.path).inDatabase { other in
+      try other.execute(sql: "BEGIN IMMEDIATE")
+      let wait = ContinuousClock().measure { try? ledger.probe() }
+      #expect(wait >= .seconds(1) && wait < .seconds(4), "\(wait)")
+      try other.execute(sql: "ROLLBACK")
+    }
   }
 
   @Test("a damaged ledger: set aside, an alert, told in status, and the quarantine taken up again")
