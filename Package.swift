@@ -111,7 +111,7 @@ let package = Package(
       of: "Watchdog",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Replay", "Systemd", "QmailSimulator", "Preload",
+        "Replay", "Systemd", "QmailSimulator", "Preload", "soak",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     .testTarget(name: "SoakTests", dependencies: ["soak"], swiftSettings: strict),

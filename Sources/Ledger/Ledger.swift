@@ -8,14 +8,15 @@ import Synchronization
 /// What qwarden knows beyond the queue itself: incidents, blocks, quarantine and what was done or held, in one SQLite file.
 ///
 /// The ledger is the write-ahead record of the hands: an intent is committed here (WAL, `synchronous=FULL`: on the disk when the
-/// call returns) before a file is touched. Daemon and commands open it at the same time; each call is one transaction and waits up
-/// to ``patience`` for another process, and hardly at all while that has just kept it waiting in vain. Calls block; none reads a clock.
+/// call returns) before a file is touched. Daemon and commands open it at the same time; each call is one transaction and waits so
+/// long as it was opened with for another process, and hardly at all while that has just kept it waiting in vain. Calls block; none
+/// reads a clock.
 public final class Ledger: Sendable {
   public let path: String
   private let opened: Mutex<Opened>
   private let health: Health
 
-  /// How long a call waits for another process that writes.
+  /// How long a call waits for another process that writes, unless it is opened with less: a loop that watches stands still meanwhile.
   public static let patience = Duration.seconds(5)
 
   private struct Opened {
@@ -31,6 +32,14 @@ public final class Ledger: Sendable {
 
   final class Health: Sendable {
     let failure = Mutex<LedgerError?>(nil)
+    private let patience: Duration
+
+    init(_ patience: Duration) { self.patience = patience }
+
+    /// One whose every call waited in vain would let its daemon look at nothing else.
+    var wait: Duration {
+      failure.withLock { $0?.kind } == .busy ? min(.milliseconds(20), patience) : patience
+    }
   }
 
   /// Why the latest call failed; nil as soon as something has been written again.
@@ -39,9 +48,13 @@ public final class Ledger: Sendable {
   /// Opens the ledger at `path`; creates it (mode 0600) and brings an older one to this version.
   ///
   /// Safe when several processes do this at once. A database that is not ours or newer is refused and not a byte of it changed.
-  /// - Parameter creating: false for commands that only read: a missing ledger is then an error of kind `missing`.
-  public convenience init(_ path: String, creating: Bool = true) throws(LedgerError) {
-    try self.init(path, creating: creating, Health())
+  /// - Parameters:
+  ///   - creating: false for commands that only read: a missing ledger is then an error of kind `missing`.
+  ///   - patience: how long each call waits for another process.
+  public convenience init(
+    _ path: String, creating: Bool = true, patience: Duration = Ledger.patience
+  ) throws(LedgerError) {
+    try self.init(path, creating: creating, Health(patience))
   }
 
   init(_ path: String, creating: Bool, _ health: Health) throws(LedgerError) {
@@ -61,10 +74,7 @@ public final class Ledger: Sendable {
       var configuration = Configuration()
       configuration.label = "ledger"
       configuration.busyMode = .callback { tries in
-        // A daemon whose every call waited in vain would look at nothing else.
-        let patience =
-          health.failure.withLock { $0?.kind } == .busy ? .milliseconds(20) : Self.patience
-        guard Duration.milliseconds(10 * tries) < patience else { return false }
+        guard Duration.milliseconds(10 * tries) < health.wait else { return false }
         usleep(10_000)
         return true
       }

@@ -6,11 +6,12 @@ import Mail
 extension Ledger {
   /// Opens the ledger; one that is damaged, or is no database at all, is moved aside under a name with the date, its companions
   /// with it, and a new one begun. What else keeps it from opening (a later version, another program's, a full disk) is thrown.
+  /// - Parameter patience: how long each call waits for another process.
   /// - Returns: also where the old one is now; nil when it was sound.
-  public static func openSound(_ path: String, at now: Timestamp) throws(LedgerError)
-    -> (ledger: Ledger, aside: String?)
-  {
-    try openSound(path, at: now, Health())
+  public static func openSound(
+    _ path: String, at now: Timestamp, patience: Duration = Ledger.patience
+  ) throws(LedgerError) -> (ledger: Ledger, aside: String?) {
+    try openSound(path, at: now, Health(patience))
   }
 
   static func openSound(_ path: String, at now: Timestamp, _ health: Health) throws(LedgerError)

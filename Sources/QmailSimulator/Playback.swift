@@ -10,6 +10,12 @@ public struct PlaybackReport: Hashable, Sendable {
 extension SimulatedQmail {
   /// Hands one message of traffic in: by SMTP from the network, else to qmail-queue.
   public func take(_ injection: SimulatedInjection, at now: Timestamp) -> SMTPOutcome {
+    let outcome = answer(injection, at: now)
+    onTaken?(injection, outcome)
+    return outcome
+  }
+
+  private func answer(_ injection: SimulatedInjection, at now: Timestamp) -> SMTPOutcome {
     if case .network(let client, let helo, let user) = injection.source {
       return offer(
         sender: injection.sender, recipients: injection.recipients, client: client, user: user,
@@ -61,15 +67,21 @@ public actor TrafficDriver {
   private let qmail: SimulatedQmail
   private let traffic: Traffic
   private let clock: @Sendable () -> Timestamp
+  private let exchanger: TrafficExchanger
   /// So far.
   public private(set) var report = PlaybackReport()
 
   /// - Parameters:
   ///   - qmail: from now on used by this actor alone.
   ///   - clock: the present.
+  ///   - isPrompt: deliveries take no time.
   public init(
-    _ qmail: sending SimulatedQmail, traffic: Traffic, clock: @escaping @Sendable () -> Timestamp
+    _ qmail: sending SimulatedQmail, traffic: Traffic, clock: @escaping @Sendable () -> Timestamp,
+    isPrompt: Bool = false
   ) {
+    var exchanger = TrafficExchanger(isPrompt: isPrompt)
+    exchanger.merge(traffic.exchanger)
+    self.exchanger = exchanger
     self.qmail = qmail
     self.traffic = traffic
     self.clock = clock
@@ -78,7 +90,7 @@ public actor TrafficDriver {
   /// Starts qmail-send, plays the traffic, goes on retrying; returns when the task is cancelled, with qmail-send stopped.
   public func run() async throws {
     let start = clock()
-    qmail.exchanger = traffic.exchanger
+    qmail.exchanger = exchanger
     try qmail.start(at: start)
     var rest = traffic.arrivals[...]
     while !Task.isCancelled {
@@ -101,6 +113,12 @@ public actor TrafficDriver {
     report.refused += outcome.entry == nil ? 1 : 0
     return outcome
   }
+
+  /// SIGKILL to its qmail-send.
+  public func killSend() { qmail.kill() }
+
+  /// Starts it again.
+  public func startSend() throws { try qmail.start(at: clock()) }
 
   /// SIGALRM to its qmail-send.
   public func retryEverything() { qmail.retryEverything(at: clock()) }

@@ -24,6 +24,8 @@ public final class SimulatedQmail {
   public var exchanger: any Exchanger
   /// Receives each log line of qmail-send, without stamp and newline.
   public var onLog: ((Timestamp, String) -> Void)?
+  /// Receives each message that was handed in, and what was answered.
+  public var onTaken: ((SimulatedInjection, SMTPOutcome) -> Void)?
   /// Receives each accepted delivery with the bytes of its message.
   public var onDelivery: ((DeliveryAttempt, [UInt8]) -> Void)?
 

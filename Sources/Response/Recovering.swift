@@ -11,6 +11,7 @@ extension Responder {
   public func recover(at now: Timestamp) -> [Outcome] {
     var outcomes: [Outcome] = []
     tended = nil
+    isRecovered = false
     outcomes += tendBlocks(at: now)
     forgetTheOld(now, &outcomes)
     working("recover", places.quarantine, &outcomes) { outcomes throws(Trouble) in
@@ -18,14 +19,16 @@ extension Responder {
         try ledger.quarantine(
           Set(QuarantineRecord.State.allCases.filter { !$0.isFinal }))
       }
-      if rows.isEmpty, !Self.exists(places.quarantine) { return }
-      try withHands { () throws(Trouble) in
-        let store = try quarantine()
-        try matchStore(store, rows, now, &outcomes)
-        try deleteExpiring(store, now, &outcomes)
-        try resolveReleases(now, &outcomes)
-        try finishCopied(now, &outcomes)
+      if !rows.isEmpty || Self.exists(places.quarantine) {
+        try withHands { () throws(Trouble) in
+          let store = try quarantine()
+          try matchStore(store, rows, now, &outcomes)
+          try deleteExpiring(store, now, &outcomes)
+          try resolveReleases(now, &outcomes)
+          try finishCopied(now, &outcomes)
+        }
       }
+      isRecovered = true
     }
     return outcomes
   }

@@ -62,6 +62,8 @@ public final class Responder {
   var lastForgot: Timestamp?
   /// Since when there has been nothing to do, and until when there will be nothing unless something changes.
   private var rest: (mark: Ledger.Mark, since: Timestamp, until: Timestamp)?
+  /// ``recover(at:)`` has come to its end; until then it is to be called again.
+  public internal(set) var isRecovered = false
   /// Nothing was to be done at the latest ``tendAll(at:)``, and nothing has been done since.
   public private(set) var isAtRest = false
 

@@ -125,12 +125,13 @@ public final class JournalSink: EventSink {
         state.lost = 0
       } catch {
         // Without systemd there is no journal, and standard output has it all.
-        guard Journal.holdsStandardError || state.hasWorked else {
+        let isAway = if case .noJournal = error { true } else { false }
+        guard !isAway || Journal.holdsStandardError || state.hasWorked else {
           done = state.waiting.count
           return
         }
         state.trouble = "\(error)"
-        guard case .noJournal = error, Journal.holdsStandardError,
+        guard isAway, Journal.holdsStandardError,
           Journal.writeToStandardError("\(event.id.rawValue): \(event.wholeMessage) (\(error))\n")
         else { return }
       }

@@ -46,6 +46,10 @@ public actor Watchdog {
   /// Where a log tells of outcomes, looks that events call for follow each other no faster than this: what arrives is read meanwhile.
   static let lookPause = 0.05
   static let reportPause = 1.0
+  /// How long a call waits for another process to be done with the ledger: the loop and its keep-alive wait with it.
+  static let ledgerPatience = Duration.seconds(1)
+  /// And how long a start waits for it, in nanoseconds: 20 starts of this length last longer than the time in which systemd counts them.
+  private static let startPatience: Int64 = 60_000_000_000
 
   let executor = DispatchExecutor(label: "qwarden.watchdog")
   public nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -133,7 +137,8 @@ public actor Watchdog {
       let instance = try FileLock.take("\(configuration.places.state)/daemon.lock", waiting: false)
     else { throw AlreadyRunning(state: configuration.places.state) }
     started = WallClock.now()
-    let (ledger, damaged) = try Ledger.openSound(configuration.places.ledger, at: started)
+    let (ledger, damaged) = try Self.openLedger(
+      configuration.places.ledger, at: started, telling: notifier)
     damagedLedger = damaged
     let policy = configuration.policy
     self.instance = instance
@@ -156,6 +161,24 @@ public actor Watchdog {
     history = TrafficHistory(
       policy.history, state: configuration.places.state,
       header: TraceReader.Header(control, started: started), at: started)
+  }
+
+  /// A ledger that another process holds (a backup, an administrator's shell), or one on a full disk, is waited for: systemd counts how
+  /// often a start fails.
+  private static func openLedger(
+    _ path: String, at now: Timestamp, telling notifier: ServiceNotifier
+  ) throws(LedgerError) -> (ledger: Ledger, aside: String?) {
+    let end = WallClock.monotonic() + startPatience
+    while true {
+      do throws(LedgerError) {
+        return try Ledger.openSound(path, at: now, patience: ledgerPatience)
+      } catch {
+        guard error.kind == .busy || error.kind == .storage, WallClock.monotonic() < end,
+          notifier.keepAlive(status: "waiting: \(error)", isStarting: true) != .notSupervised
+        else { throw error }
+        usleep(500_000)
+      }
+    }
   }
 
   // MARK: Running

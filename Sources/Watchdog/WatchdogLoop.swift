@@ -49,6 +49,8 @@ extension Watchdog {
     observe(fullPass: isFull)
     let now = WallClock.now()
     tendLedger(at: now, isThorough: isFull)
+    // Begun while a disk was full, or another process had the hands.
+    if isFull, !responder.isRecovered { tell(responder.recover(at: now), at: now) }
     if troubles[.queue] == nil {
       see(watcher.health(at: now))
       see(Observation(time: now, event: .counts(watcher.counts)))

@@ -100,6 +100,8 @@ extension Watchdog {
     do {
       for storm in storms {
         defer { if isLast { pointed[storm.incident] = nil } }
+        // A point of an incident that the ledger did not take would be refused as a defect.
+        guard remembered.contains(where: { $0.incident == storm.incident }) else { continue }
         let last = pointed[storm.incident]
         let age = now.seconds(since: storm.began)
         let isDue = last.map { now.seconds(since: $0.time) >= IncidentPoint.step(age: age) * 0.9 }

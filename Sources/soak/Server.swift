@@ -10,7 +10,7 @@ final class Server {
   let clock: SkippingClock
   let qmail: SimulatedQmail
   let account: Account
-  private var exchanger = PromptExchanger()
+  private var exchanger = TrafficExchanger(isPrompt: true)
   private var arrivals: ArraySlice<Weather.Arrival> = []
   private let log: MultilogFile
   private(set) var isAway = false
@@ -30,12 +30,13 @@ final class Server {
       log.add(line, at: time)
       account.note(SendLogLine(line))
     }
+    qmail.onTaken = { account.note($0, $1) }
     try write(adminLines)
   }
 
   func expect(_ weather: Weather) {
     arrivals = ArraySlice(arrivals + weather.arrivals)
-    for other in weather.exchangers { exchanger.traffic.merge(other) }
+    for other in weather.exchangers { exchanger.merge(other) }
     qmail.exchanger = exchanger
   }
 
@@ -44,7 +45,7 @@ final class Server {
     guard !isAway else { return }
     while let arrival = arrivals.first, arrival.at <= clock.elapsed {
       arrivals = arrivals.dropFirst()
-      account.note(arrival.injection, qmail.take(arrival.injection, at: clock.now))
+      _ = qmail.take(arrival.injection, at: clock.now)
     }
     qmail.step(now: clock.now)
   }

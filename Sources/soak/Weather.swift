@@ -80,14 +80,3 @@ extension Weather {
         "From: s\(number)@d\(number).example\nMessage-ID: <s\(place)@d.example>\n\nhello\n".utf8))
   }
 }
-
-/// Answers as the traffic says, and at once: a delivery that is under way while qwarden marks shows in `/proc` on a real qmail, and not here.
-struct PromptExchanger: Exchanger {
-  var traffic = TrafficExchanger()
-
-  func answer(to attempt: DeliveryAttempt) -> DeliveryAnswer {
-    var answer = traffic.answer(to: attempt)
-    answer.after = .zero
-    return answer
-  }
-}

@@ -166,6 +166,26 @@ import Testing
     #expect(counts.count == 8)
     #expect(try Ledger(path).incidents().count == 8)
   }
+
+  @Test(
+    "a call waits for another process as long as the ledger was opened with, the next ones hardly")
+  func patience() throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database, patience: .milliseconds(300))
+    try DatabaseQueue(path: workshop.database).inDatabase { other in
+      try other.execute(sql: "BEGIN IMMEDIATE")
+      let waits = (0..<2).map { _ in
+        ContinuousClock().measure {
+          let error = #expect(throws: LedgerError.self) { try ledger.probe() }
+          #expect(error?.kind == .busy)
+        }
+      }
+      #expect(waits[0] >= .milliseconds(300) && waits[1] < waits[0], "\(waits)")
+      try other.execute(sql: "ROLLBACK")
+    }
+    try ledger.probe()
+    #expect(ledger.failure == nil)
+  }
 }
 
 @Suite struct RecordsTests {

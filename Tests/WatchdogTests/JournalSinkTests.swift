@@ -41,6 +41,18 @@ import Testing
     #expect(journald.taken == (0...6).map(String.init))
   }
 
+  @Test("a journal that has not read from the start is waited for: it is there")
+  func silent() {
+    let journald = Journald()
+    journald.error = .failed(code: 11)
+    let sink = JournalSink { event throws(JournalError) in try journald.take(event) }
+    sink.take(event(0))
+    #expect(sink.tend() != nil)
+    journald.error = nil
+    #expect(sink.tend() == nil)
+    #expect(journald.taken == ["0"])
+  }
+
   @Test("what waits is bounded: the oldest are given up, and their number is told")
   func bounded() {
     let journald = Journald()

@@ -3,9 +3,13 @@ import Foundation
 import Glibc
 import Mail
 import Preload
+import QmailQueue
 import QmailSimulator
 import Synchronization
 import Testing
+import Watchdog
+
+@testable import soak
 
 /// The built program as a daemon of its own, with a service manager's end of its notify socket, and faults to be injected.
 final class RealDaemon {
@@ -132,6 +136,12 @@ final class RealDaemon {
   func stop() async throws -> Int32? {
     guard process.isRunning else { return nil }
     kill(pid, SIGTERM)
+    return try await end()
+  }
+
+  /// Waits for its end.
+  /// - Returns: its exit status; nil when it goes on, or was killed.
+  func end() async throws -> Int32? {
     for _ in 0..<200 where process.isRunning { try await Task.sleep(for: .milliseconds(50)) }
     look()
     guard !process.isRunning else { return nil }
@@ -150,6 +160,13 @@ final class FaultyMachine {
   let places: [String]
   private let setsAside: Bool
 
+  /// Where each recipient of each message is.
+  final class Books: Sendable {
+    let account: Mutex<Account>
+    init(_ layout: QueueLayout) { account = Mutex(Account(layout)) }
+  }
+  private let books: Books
+
   /// By how much the mail server's clock is set.
   let clock: ClockShift
 
@@ -161,17 +178,33 @@ final class FaultyMachine {
     }
   }
 
+  /// The directory that has a disk of its own, small enough to be filled; it is mounted for the daemon alone.
+  enum Disk: String {
+    case state
+    case control = "qmail/control"
+    case queue = "qmail/queue"
+  }
+  private let disk: Disk?
+  /// qmail's home, with that disk in it.
+  let home: String
+
+  /// - Parameters:
+  ///   - view: where the daemon has qmail's home, as `preparation` mounts it in its namespace.
+  ///   - isFull: no byte is free on the disk when the daemon starts.
   init(
     time: SimulatedQmail.Time = .real, faults: [String] = [],
     setsAside: Bool = true, view: String = "qmail",
-    inNamespace preparation: ((WatchedQmail) -> String)? = nil
+    inNamespace preparation: ((WatchedQmail) -> String)? = nil, disk: Disk? = nil,
+    isFull: Bool = false
   ) throws {
     self.setsAside = setsAside
+    self.disk = disk
     let watched = try WatchedQmail()
     self.watched = watched
     let clock = ClockShift()
     self.clock = clock
-    let qmail = try SimulatedQmail.create(at: watched.qmail, time: time)
+    var qmail = try SimulatedQmail.create(at: watched.qmail, time: time)
+    try qmail.installQueueProgram(executable: #require(Shim.shared).program)
     try Replacement.write(
       Array("admin@spam.test\n".utf8), to: "\(watched.qmail)/control/badmailfrom", mode: 0o644)
     try Folder.make(watched.state)
@@ -191,19 +224,122 @@ final class FaultyMachine {
     var floods: [Traffic.Scenario: [SimulatedInjection]] = [:]
     for (number, scenario) in [Traffic.Scenario.hijackedAccount, .webScript].enumerated() {
       let flood = Traffic(
-        scenario, messages: 900, perSecond: 60, start: .seconds(100_000_000 * (number + 1)), seed: 4)
+        scenario, messages: 900, perSecond: 60, start: .seconds(100_000_000 * (number + 1)),
+        seed: 4)
       floods[scenario] = flood.arrivals.map(\.injection)
       traffic = traffic + flood
     }
     self.floods = floods
     let now: @Sendable () -> Timestamp = { WallClock.now() + clock.value }
-    driver = TrafficDriver(qmail, traffic: traffic, clock: now)
     places = [
       "--qmail", "\(watched.path)/\(view)", "--state", watched.state, "--policy", path,
     ]
+    let mounting = disk.map { Self.mounting($0, isFull: isFull, in: watched.path) }
     daemon = try RealDaemon(
-      places, in: watched.path, faults: faults, preparation: preparation?(watched))
+      places, in: watched.path, faults: faults, preparation: preparation?(watched) ?? mounting)
+    if disk == nil {
+      home = watched.qmail
+    } else {
+      for _ in 0..<1000 where access("\(watched.path)/mounted", F_OK) != 0 { usleep(10_000) }
+      home = daemon.path(watched.qmail)
+      qmail = try SimulatedQmail(at: home, time: time)
+    }
+    let books = Books(try .read(qmail: home))
+    self.books = books
+    qmail.onTaken = { injection, outcome in
+      books.account.withLock { $0.note(injection, outcome) }
+    }
+    qmail.onLog = { _, line in books.account.withLock { $0.note(SendLogLine(line)) } }
+    // Before any fault begins, whenever the driver gets its first turn.
+    try qmail.start(at: now())
+    driver = TrafficDriver(qmail, traffic: traffic, clock: now, isPrompt: true)
     driving = Task { [driver] in try await driver.run() }
+  }
+
+  /// A new directory, for another daemon's output.
+  func folder(_ name: String) throws -> String {
+    try Folder.make("\(watched.path)/\(name)")
+    return "\(watched.path)/\(name)"
+  }
+
+  private static func mounting(_ disk: Disk, isFull: Bool, in path: String) -> String {
+    let (place, fresh) = ("\(path)/\(disk.rawValue)", "\(path)/fresh")
+    let steps = [
+      "mkdir \(fresh)", "mount -t tmpfs -o size=16m,nr_inodes=2000 none \(fresh)",
+      "cp -a \(place)/. \(fresh)/", "mount --move \(fresh) \(place)",
+      isFull ? "mkdir \(place)/filler && ! cp /dev/zero \(place)/filler/zeros" : "true",
+      "touch \(path)/mounted",
+    ]
+    return steps.joined(separator: " && ")
+  }
+
+  enum Room: String, CaseIterable {
+    case bytes, inodes
+  }
+
+  private var filler: String { daemon.path("\(watched.path)/\(disk?.rawValue ?? "")/filler") }
+
+  /// Leaves none of it on the disk.
+  func fill(_ room: Room) throws {
+    try Folder.make(filler)
+    let folder = try Descriptor.open(filler, .directory)
+    var count: Int64 = 0
+    switch room {
+    case .bytes:
+      let zeros = try folder.open("zeros", [.write, .create])
+      count = try zeros.status().size / 4096
+      let page = [UInt8](repeating: 0, count: 4096)
+      while (try? zeros.write(page, at: count * 4096)) != nil { count += 1 }
+    case .inodes:
+      while (try? folder.open("\(count)", [.write, .create])) != nil { count += 1 }
+    }
+    try #require(count > 0)
+  }
+
+  func makeRoom() throws { try FileManager.default.removeItem(atPath: filler) }
+
+  var badmailfrom: String {
+    let bytes = try? Descriptor.open("\(home)/control/badmailfrom").readAll(limit: 1 << 20)
+    return String(decoding: bytes ?? [], as: UTF8.self)
+  }
+
+  /// What is half done; nil where the quarantine directory holds whole messages alone, as many as the daemon counts.
+  var disorder: String? {
+    let state = daemon.path(watched.state)
+    guard setsAside else { return nil }
+    do {
+      let held = try QuarantineStore(path: "\(state)/quarantine", creating: false).contents()
+      let report = try StatusReport.read(state: state)
+      let isInOrder =
+        held.partial.isEmpty && held.foreign.isEmpty && report?.quarantinePending == 0
+        && report?.quarantined == held.messages.count
+      return isInOrder
+        ? nil
+        : "\(held); \(report?.quarantined ?? -1) set aside, \(report?.quarantinePending ?? -1) to be"
+    } catch { return "\(error)" }
+  }
+
+  /// What is wrong about where the recipients are, once mail has stopped: delivered once, failed once, to do in the queue or in quarantine.
+  func reckoning() async throws -> [String] {
+    driving.cancel()
+    _ = try? await driving.value
+    var complaints: [String] = []
+    // The daemon may just be setting aside what it saw last; what is wrong indeed stays so.
+    for round in 1...3 {
+      guard try await daemon.wait(20, until: { disorder == nil }) else { return [disorder ?? ""] }
+      // The daemon's disks are seen by it alone, and SQLite goes by the name.
+      let copy = "\(watched.path)/copy\(round)"
+      try inNamespace(["cp", "-a", watched.state, copy])
+      complaints = books.account.withLock { account in
+        let before = account.complaints
+        defer { account.complaints = before }
+        account.check(state: copy)
+        return account.taken > 50 ? account.complaints : ["\(account.taken) messages came in"]
+      }
+      if complaints.isEmpty { break }
+      try await Task.sleep(for: .seconds(2))
+    }
+    return complaints
   }
 
   /// A flood that goes on until the daemon has told of it, as one in the world would. With events lost, or on a busy machine, that takes more messages than
@@ -212,13 +348,28 @@ final class FaultyMachine {
     async throws
   {
     let before = storms.count
-    for (number, injection) in (floods[scenario] ?? []).prefix(most).enumerated() {
-      if number > 0, number.isMultiple(of: 90) {
-        daemon.look()
-        if storms.count > before { return }
-      }
+    for first in stride(from: 0, to: most, by: 90) {
+      try await send(first..<min(first + 90, most), of: scenario)
+      daemon.look()
+      if storms.count > before { return }
+    }
+  }
+
+  /// Some messages of a flood, ten milliseconds apart.
+  func send(_ numbers: Range<Int>, of scenario: Traffic.Scenario = .hijackedAccount) async throws {
+    for injection in floods[scenario]?[numbers] ?? [] {
       await driver.offer(injection)
       try await Task.sleep(for: .milliseconds(10))
+    }
+  }
+
+  /// The same, and qmail-send is killed after each thirty: for some messages' time none runs.
+  func sendRestarting(_ numbers: Range<Int>) async throws {
+    for first in stride(from: numbers.lowerBound, to: numbers.upperBound, by: 30) {
+      try await send(first..<first + 20)
+      await driver.killSend()
+      try await send(first + 20..<first + 30)
+      try await driver.startSend()
     }
   }
 
@@ -227,17 +378,19 @@ final class FaultyMachine {
 
   var isAnswered: Bool {
     setsAside
-      ? daemon.status.contains(" in quarantine") : watched.badmailfrom.contains("\nalice@mx.test\n")
+      ? daemon.status.contains(" in quarantine") : badmailfrom.contains("\nalice@mx.test\n")
   }
 
   /// Runs a program in the daemon's mount namespace.
-  func inNamespace(_ words: String...) throws {
+  func inNamespace(_ words: [String], status: Int32 = 0) throws {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/nsenter")
     process.arguments = ["-t", "\(daemon.pid)", "-m"] + words
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
     try process.run()
     process.waitUntilExit()
-    try #require(process.terminationStatus == 0)
+    try #require(process.terminationStatus == status, "\(words)")
   }
 
   func end() async throws {

@@ -1,5 +1,6 @@
 import Files
 import Foundation
+import GRDB
 import Glibc
 import Ledger
 import Mail
@@ -63,7 +64,8 @@ import Testing
         try !Self.pending(watched).contains(Address("alice@mx.test"))
       }
       let left = isCleared ? "" : try Self.left(watched)
-      #expect(isCleared, "\(left)\n\(watched.witness.events.map(\.message).joined(separator: "\n"))")
+      let told = watched.witness.events.map(\.message).joined(separator: "\n")
+      #expect(isCleared, "\(left)\n\(told)")
       let kept = try watched.ledger().quarantine([.marked, .gone], after: 0, limit: 1000)
       #expect(!kept.isEmpty)
       #expect(kept.allSatisfy { $0.facts.sender == Address("alice@mx.test") })
@@ -98,6 +100,21 @@ import Testing
       return true
     }
     return pending.values
+  }
+
+  @Test("the loop stands still for a second, and no longer, where another process holds the ledger")
+  func heldLedger() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    let watchdog = try watched.watchdog(.brisk)
+    let ledger = await watchdog.ledger
+    try DatabaseQueue(path: ledger.path).inDatabase { other in
+      try other.execute(sql: "BEGIN IMMEDIATE")
+      let wait = ContinuousClock().measure { try? ledger.probe() }
+      #expect(wait >= .seconds(1) && wait < .seconds(4), "\(wait)")
+      try other.execute(sql: "ROLLBACK")
+    }
   }
 
   @Test("a damaged ledger: set aside, an alert, told in status, and the quarantine taken up again")
