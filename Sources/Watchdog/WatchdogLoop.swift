@@ -49,6 +49,7 @@ extension Watchdog {
     observe(fullPass: isFull)
     let now = WallClock.now()
     tendLedger(at: now, isThorough: isFull)
+    let knowsClock = tendClock()
     if troubles[.queue] == nil {
       see(watcher.health(at: now))
       see(Observation(time: now, event: .counts(watcher.counts)))
@@ -58,12 +59,11 @@ extension Watchdog {
       remember(detector.storms, at: now)
       draw(detector.storms, at: now)
     }
-    tendClock()
     // What runs out does so not by a clock that the ledger knows nothing of.
-    if unmoved == .zero, troubles[.queue] == nil {
+    if knowsClock, troubles[.queue] == nil {
       lastWork = seconds()
       if let progress = responder.tendAll(at: now) { take(progress, at: now) }
-    } else if unmoved == .zero {
+    } else if knowsClock {
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
     } else if troubles[.queue] == nil {
