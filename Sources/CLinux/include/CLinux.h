@@ -21,6 +21,10 @@ enum { CLINUX_DIRENT_RECLEN = 16, CLINUX_DIRENT_TYPE = 18, CLINUX_DIRENT_NAME = 
 /// eventfd(2) at 0, not blocking, closed at exec; -1 with errno.
 int clinux_eventfd(void);
 
+/// fcntl(2), F_SETLEASE: a read lease on a file open for reading, told of by SIGURG, which is ignored where nobody asks for it; -1 with
+/// errno, EAGAIN when it is open for writing.
+int clinux_read_lease(int fd);
+
 /// mallopt(3): malloc divides its memory in two parts at most, however many threads there are.
 void clinux_few_arenas(void);
 
