@@ -67,7 +67,8 @@ sanitize: packages
 	@set -e; for kind in $(SANITIZERS); do \
 	  case $$kind in thread) suites='$(THREADED)' more= ;; *) suites='$(READING)' more=--disable-xctest ;; esac; \
 	  $(SWIFT) build --build-tests --sanitize=$$kind --scratch-path .build/$$kind; \
-	  TSAN_OPTIONS='suppressions=$(CURDIR)/Tests/Sanitizers/thread.txt' $(SWIFT) test --skip-build $$more --sanitize=$$kind \
+	  TSAN_OPTIONS='suppressions=$(CURDIR)/Tests/Sanitizers/thread.txt' \
+	    LSAN_OPTIONS='suppressions=$(CURDIR)/Tests/Sanitizers/leak.txt' $(SWIFT) test --skip-build $$more --sanitize=$$kind \
 	    --scratch-path .build/$$kind --filter "$$suites" --skip BootTests; \
 	done
 

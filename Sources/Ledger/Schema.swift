@@ -135,6 +135,13 @@ enum Schema {
       PRIMARY KEY (incident, time)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE clock (
+      only INTEGER PRIMARY KEY CHECK (only = 1),
+      boot TEXT NOT NULL,
+      ahead INTEGER NOT NULL
+    ) STRICT;
+    """,
   ]
 
   /// Brings a database to ``version``, inside the caller's transaction.

@@ -9,6 +9,12 @@ extension Duration {
     self = .seconds(number * unit)
   }
 
+  /// `forward by 2h` or `back by 2h`, of a clock that was set.
+  public var setting: String {
+    let seconds = Int(abs(inSeconds).rounded())
+    return "\(self > .zero ? "forward" : "back") by \(Duration.seconds(seconds).text)"
+  }
+
   /// The shortest of the forms above that says the same, whole seconds.
   public var text: String {
     let seconds = components.seconds

@@ -1,4 +1,5 @@
 import Files
+import Glibc
 import Mail
 
 /// control/badmailfrom: qwarden's own lines in a file that belongs to the administrator.
@@ -29,7 +30,8 @@ public struct Badmailfrom: Sendable {
   /// Makes `ownLines` qwarden's lines, exactly these in this order, and leaves every byte of the administrator's as it is.
   ///
   /// The file is replaced by rename, with its owner and mode, after a last look: if the administrator has changed it meanwhile,
-  /// everything starts over from the new bytes. A missing file is created with mode 0644 and the directory's owner; it
+  /// everything starts over from the new bytes; and an editor that has it open for writing would write into the old file, so it is
+  /// waited for. A missing file is created with mode 0644 and the directory's owner; it
   /// stays, empty, when the last line goes.
   /// - Returns: whether the file changed; when nothing would change, nothing is written.
   @discardableResult
@@ -52,35 +54,57 @@ public struct Badmailfrom: Sendable {
         throw BadmailfromError(.unblockable, path, "\(error)")
       }
     }
+    var refusal: LastLook?
     for _ in 0..<Self.attempts {
       let old = try look()
       try check(old)
       let bytes = BadmailfromText(old?.bytes ?? []).replacing(lines)
       if bytes == old?.bytes ?? [] { return false }
       guard bytes.count <= Self.limit else { throw tooLong }
-      do throws(ReplacementError<LastLook>) {
-        try write(bytes, over: old) { () throws(LastLook) in
-          beforeLastLook()
-          let now: Found?
-          do throws(BadmailfromError) { now = try look() } catch { throw .failed(error) }
-          guard now == old else { throw .changed }
-        }
-        return true
-      } catch {
-        switch error {
-        case .refused(.changed): continue
-        case .refused(.failed(let failure)): throw failure
-        case .file(let failure): throw BadmailfromError(failure)
-        }
-      }
+      refusal = try replace(old, by: bytes, beforeLastLook)
+      if refusal == nil { return true }
+      // To save in place takes no longer; a file that stays open is left to its editor.
+      if refusal == .beingWritten { usleep(30_000) }
+    }
+    if refusal == .beingWritten {
+      throw BadmailfromError(
+        .busy, path, "is open for writing in another program, and what that writes would be lost",
+        remedy: "close the editor; the next try comes by itself")
     }
     throw BadmailfromError(
       .busy, path, "was changed by somebody else \(Self.attempts) times during the edit",
       remedy: "it is left as it is; the next try comes by itself")
   }
 
-  private enum LastLook: Error {
+  /// - Returns: what the last look found to be in the way; nil when it is replaced.
+  private func replace(_ old: Found?, by bytes: [UInt8], _ beforeLastLook: () -> Void)
+    throws(BadmailfromError) -> LastLook?
+  {
+    // Closed after the rename: until then whoever opens the old file for writing waits, and it is the old one that they get. Not a
+    // part of the loop above: in a loop's body Swift 6.3 never ends the life of such a `let x = try?`, and the file stays open.
+    let held = try? Descriptor.open(path)
+    do throws(ReplacementError<LastLook>) {
+      try write(bytes, over: old) { () throws(LastLook) in
+        if held?.isBeingWritten() == true { throw .beingWritten }
+        beforeLastLook()
+        let now: Found?
+        do throws(BadmailfromError) { now = try look() } catch { throw .failed(error) }
+        guard now == old else { throw .changed }
+        if held?.isBeingWritten() == true { throw .beingWritten }
+      }
+      return nil
+    } catch {
+      switch error {
+      case .refused(.failed(let failure)): throw failure
+      case .refused(let refusal): return refusal
+      case .file(let failure): throw BadmailfromError(failure)
+      }
+    }
+  }
+
+  private enum LastLook: Error, Equatable {
     case changed
+    case beingWritten
     case failed(BadmailfromError)
   }
 

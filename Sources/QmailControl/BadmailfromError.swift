@@ -11,7 +11,7 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
     case unfit
     /// The sender has no safe line.
     case unblockable
-    /// The administrator kept changing the file.
+    /// The administrator kept changing the file, or has it open for writing.
     case busy
     /// No permission.
     case permission

@@ -93,6 +93,8 @@ extension Responder {
     let rows = try attempt { try ledger.blocks([.intended, .active, .leaving]) }
     let isDue = rows.contains { $0.state != .active || $0.expires <= now }
     if !isDue, isTended { return }
+    // Until it is written: what failed is tried again at the next poll, also when it has been told and nothing else has changed.
+    tended = nil
     try withHands { () throws(Trouble) in try reconcile(now, &outcomes) }
   }
 

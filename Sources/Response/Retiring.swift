@@ -64,7 +64,7 @@ extension Responder {
     // A deletion needs room for one batch only, and often it is made because there is none.
     if rows.contains(where: { !$0.keepsNothing }) { try checkRoom() }
     let store = try quarantine()
-    let boot = Recovery.bootID()
+    let boot = WallClock.bootID()
     var look = try settledLook()
     var dealt = 0
 

@@ -77,7 +77,7 @@ extension Responder {
     if rows.isEmpty { return }
     if rows.contains(where: { !$0.keepsNothing }) { try checkRoom() }
     let store = try quarantine()
-    let boot = Recovery.bootID()
+    let boot = WallClock.bootID()
     var passages: [Passage] = []
     for var record in rows {
       let id = record.identity.id

@@ -1,21 +1,21 @@
 import Files
-import Mail
 
-/// Notices that the clock was set: the time of day has gone another way than the time since boot, which nobody sets and which runs on while
-/// the machine sleeps.
+/// Notices that the clock was set.
 struct ClockWatch {
-  /// What NTP corrects by slewing, and a look that was interrupted in the middle, stay far below.
-  static let tolerance = 30.0
+  /// As it was last found.
+  private(set) var reading: ClockReading
 
-  private var wall = WallClock.now()
-  private var boot = WallClock.sinceBoot()
+  /// - Parameter known: as the ledger has it: the clock may have been set while no daemon ran.
+  init(since known: ClockReading?) {
+    let now = WallClock.reading()
+    reading = known.flatMap { now.boot == $0.boot ? $0 : nil } ?? now
+  }
 
   /// By how much it was set since the last call; nil when it was not.
   mutating func shift() -> Duration? {
-    let now = (wall: WallClock.now(), boot: WallClock.sinceBoot())
-    let passed = now.boot - boot
-    let shift = now.wall.nanoseconds &- wall.nanoseconds &- passed
-    (wall, boot) = now
-    return abs(Double(shift) / 1e9) < Self.tolerance ? nil : .nanoseconds(shift)
+    let now = WallClock.reading(boot: reading.boot)
+    guard let shift = now.shift(since: reading) else { return nil }
+    reading = now
+    return shift
   }
 }

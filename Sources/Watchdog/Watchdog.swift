@@ -103,9 +103,7 @@ public actor Watchdog {
   var started: Timestamp
   var look = StatusReport.Look()
   var troubles = Troubles()
-  var clock = ClockWatch()
-  /// How far the clock was set, and what is to run out is not moved yet.
-  var unmoved = Duration.zero
+  var clock: ClockWatch
   var notes: [String]
   /// Of the ledger, as last read.
   var kept = 0
@@ -140,6 +138,7 @@ public actor Watchdog {
     let (ledger, damaged) = try Self.openLedger(
       configuration.places.ledger, at: started, telling: notifier)
     damagedLedger = damaged
+    clock = ClockWatch(since: try ledger.clock())
     let policy = configuration.policy
     self.instance = instance
     self.configuration = configuration
@@ -258,6 +257,9 @@ public actor Watchdog {
         "bin/qmail-smtpd is of no known kind, so badmailfrom is not edited; set blocking.dialect in the policy",
         at: now)
     }
+    if let shift = clock.shift() { clockWasSet(by: shift, at: now) }
+    tendClock()
+    started = now
     if let damagedLedger { tellOfDamage(damagedLedger, at: now) }
     tell(responder.recover(at: now), at: now)
   }

@@ -49,6 +49,7 @@ extension Watchdog {
     observe(fullPass: isFull)
     let now = WallClock.now()
     tendLedger(at: now, isThorough: isFull)
+    let knowsClock = tendClock()
     // Begun while a disk was full, or another process had the hands.
     if isFull, !responder.isRecovered { tell(responder.recover(at: now), at: now) }
     if troubles[.queue] == nil {
@@ -60,12 +61,11 @@ extension Watchdog {
       remember(detector.storms, at: now)
       draw(detector.storms, at: now)
     }
-    tendClock()
     // What runs out does so not by a clock that the ledger knows nothing of.
-    if unmoved == .zero, troubles[.queue] == nil {
+    if knowsClock, troubles[.queue] == nil {
       lastWork = seconds()
       if let progress = responder.tendAll(at: now) { take(progress, at: now) }
-    } else if unmoved == .zero {
+    } else if knowsClock {
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
     } else if troubles[.queue] == nil {

@@ -91,9 +91,8 @@ extension Watchdog {
 
   /// Everything that compares times begins anew, and what is to run out is moved with the clock.
   func clockWasSet(by shift: Duration, at now: Timestamp) {
-    let seconds = Int(abs(shift.inSeconds).rounded())
     let text =
-      "the clock was set \(shift > .zero ? "forward" : "back") by \(Duration.seconds(seconds).text): what is to run out is moved with it, and counting begins anew"
+      "the clock was set \(shift.setting): what is to run out is moved with it, and counting begins anew"
     tell(degraded(text, at: now))
     detector.clockWasSet(by: shift, at: now)
     watcher.clockWasSet()
@@ -105,15 +104,16 @@ extension Watchdog {
     lastTaken = now
     remembered = []
     pointed = [:]
-    unmoved += shift
+    responder.clockWasSet()
     tendClock()
   }
 
   /// Moves what is to run out, as soon as the ledger can be used.
-  func tendClock() {
-    guard unmoved != .zero, (try? ledger.clockWasSet(by: unmoved)) != nil else { return }
-    unmoved = .zero
-    responder.clockWasSet()
+  /// - Returns: whether its times are by the clock as it is.
+  @discardableResult
+  func tendClock() -> Bool {
+    do throws(LedgerError) { try ledger.adopt(clock.reading) } catch { return false }
+    return true
   }
 
   // MARK: The hands

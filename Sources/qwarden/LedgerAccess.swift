@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Ledger
+import Mail
 import Policy
 import QmailControl
 import QmailQueue
@@ -38,9 +39,13 @@ enum CommandHands {
     let exists = (try? FileStatus.of(places.policy, following: true)) != nil
     let policy = exists ? try PolicyFile.load(places.policy) : Policy()
     try Folder.make(places.state)
+    let ledger = try Ledger(places.forHands.ledger)
+    if let shift = try ledger.adopt(WallClock.reading()) {
+      Output.complain(
+        "note: the clock was set \(shift.setting): what is to run out is moved with it")
+    }
     let responder = Responder(
-      places: places.forHands, layout: layout, ledger: try Ledger(places.forHands.ledger),
-      policy: policy, control: control,
+      places: places.forHands, layout: layout, ledger: ledger, policy: policy, control: control,
       dialect: Responder.dialect(policy, qmail: places.qmail))
     responder.patience = .seconds(10)
     return responder

@@ -1,4 +1,6 @@
+import Dispatch
 import Files
+import Foundation
 import Glibc
 import Mail
 import Testing
@@ -262,7 +264,51 @@ struct BadmailfromTests {
       #expect(error.kind == .busy && error.exitCode == 75)
     }
     #expect(try home.text() == "save5@b.c\n")
+    #expect(try home.held == [], "each try has closed what it opened")
     #expect(try Descriptor.open(home.control, .directory).names() == ["badmailfrom"])
+  }
+
+  @Test("a file that an editor has open for writing is left to it, and written when it is closed")
+  func openEditor() throws {
+    let home = try Home()
+    try home.write("control/badmailfrom", "a@b.c\n")
+    do {
+      let editor = try Descriptor.open(home.badmailfrom, .readWrite)
+      #expect(failure(home)?.kind == .busy)
+      #expect(failure(home)?.remedy?.hasPrefix("close the editor") == true)
+      #expect(try home.text() == "a@b.c\n")
+      #expect(try Descriptor.open(home.control, .directory).names() == ["badmailfrom"])
+      try editor.write(Array("in place\n".utf8), at: 6)
+    }
+    let reader = try Descriptor.open(home.badmailfrom)
+    #expect(failure(home) == nil)
+    #expect(try home.text().hasPrefix("a@b.c\nin place\n# qwarden begin\n"))
+    #expect(try reader.readAll(limit: 100) == Array("a@b.c\nin place\n".utf8))
+  }
+
+  @Test("an editor that opens the file just before it is replaced is seen, and loses nothing")
+  func editorOpens() throws {
+    let home = try Home()
+    try home.write("control/badmailfrom", "a@b.c\n")
+    let path = home.badmailfrom
+    let (begun, done) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    var isFirst = true
+    let changed = try list(home).replace(ownLines: [own("alice@mx.test")]) {
+      guard isFirst else { return done.wait() }
+      isFirst = false
+      Thread.detachNewThread {
+        begun.signal()
+        // Waits: a blocking open, as an editor's.
+        let editor = open(path, O_WRONLY | O_APPEND)
+        write(editor, "in place\n", 9)
+        close(editor)
+        done.signal()
+      }
+      begun.wait()
+      usleep(200_000)
+    }
+    #expect(changed)
+    #expect(try home.text().hasPrefix("a@b.c\nin place\n# qwarden begin\n"))
   }
 
   @Test("what cannot be replaced without harm is refused, with the reason, and left as it is")

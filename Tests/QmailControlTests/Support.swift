@@ -1,4 +1,5 @@
 import Files
+import Foundation
 import Glibc
 import Mail
 import Testing
@@ -30,6 +31,15 @@ final class Home {
       rmdir(folder)
     }
     rmdir(path)
+  }
+
+  /// The files below it that this process has open.
+  var held: [String] {
+    get throws {
+      try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap {
+        try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")
+      }.filter { $0.hasPrefix("\(path)/") }
+    }
   }
 
   func write(_ name: String, _ bytes: [UInt8], mode: mode_t = 0o644) throws {

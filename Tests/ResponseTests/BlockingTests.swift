@@ -88,6 +88,25 @@ import Testing
     #expect(try bench.text(bench.badmailfrom).contains("\nalice@mx.test\n"))
   }
 
+  @Test("what waits for an editor is written at the next poll, also when nothing else has changed")
+  func editor() throws {
+    let bench = try Workbench()
+    try bench.write("a@b.c\n", to: bench.badmailfrom)
+    let responder = try bench.responder()
+    _ = responder.recover(at: bench.now)
+    do {
+      let editor = try Descriptor.open(bench.badmailfrom, .write)
+      let told = responder.perform([block(alice)], at: bench.now)
+      #expect(told.contains { if case .failed(let why) = $0 { why.exitCode == 75 } else { false } })
+      for _ in 0..<3 { _ = responder.tendAll(at: bench.now) }
+      // Closed without saving.
+      _ = consume editor
+    }
+    #expect(responder.tendAll(at: bench.now)?.outcomes.compactMap(\.blocked).count == 1)
+    #expect(try bench.text(bench.badmailfrom).hasPrefix("a@b.c\n# qwarden begin\n"))
+    #expect(responder.failures.isEmpty)
+  }
+
   @Test("a line taken out by hand stays out; one lost to an editor is written again")
   func byHand() throws {
     let bench = try Workbench()

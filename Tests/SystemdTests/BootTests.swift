@@ -41,9 +41,17 @@ struct BootTests {
     defer { driving.cancel() }
     try started(system)
     try sandboxed(system)
+    // Who writes it, in a sandbox of its own, sees that another has it open.
+    let editor = open("\(qmail)/control/badmailfrom", O_WRONLY)
+    let isLeft = try await wait(30) {
+      try system.property("StatusText").contains("is open for writing in another program")
+    }
+    close(editor)
+    #expect(isLeft)
     let isAnswered = try await wait(30) {
       let status = try system.property("StatusText")
-      return status.contains("1 blocked;") && status.contains(" in quarantine")
+      let isWritten = try text(of: "\(qmail)/control/badmailfrom").contains("\n# qwarden end\n")
+      return isWritten && status.contains("1 blocked;") && status.contains(" in quarantine")
     }
     let status = try system.property("StatusText")
     #expect(isAnswered, "\(status)")

@@ -24,6 +24,10 @@ int clinux_eventfd(void);
 /// unshare(2): this thread's descriptors are its own from now on, as a fork's are; 0, or -1 with errno.
 int clinux_unshare_descriptors(void);
 
+/// fcntl(2), F_SETLEASE: a read lease on a file open for reading, told of by SIGURG, which is ignored where nobody asks for it; -1 with
+/// errno, EAGAIN when it is open for writing.
+int clinux_read_lease(int fd);
+
 /// mallopt(3): malloc divides its memory in two parts at most, however many threads there are.
 void clinux_few_arenas(void);
 

@@ -30,12 +30,12 @@ public enum Recovery {
 
   /// - Parameters:
   ///   - look: taken before this call.
-  ///   - boot: ``bootID()``.
+  ///   - boot: ``WallClock/bootID()``.
   ///   - lookAgain: asked when marks have been made, for the look that ends a retirement.
   /// - Throws: what stands in the way; nothing is removed then.
   public static func finish(
     _ identity: EntryIdentity, in layout: QueueLayout, store: QuarantineStore,
-    look: DeliveriesInFlight, boot: String = bootID(),
+    look: DeliveriesInFlight, boot: String = WallClock.bootID(),
     lookAgain: () throws(RetirementRefusal) -> DeliveriesInFlight
   ) throws(RetirementRefusal) -> Outcome {
     let found: QuarantineEnvelope
@@ -79,14 +79,6 @@ public enum Recovery {
     let marks = try retirement.mark()
     try retirement.noteDeliveries(try lookAgain())
     return .quarantined(markedNow: marks.marked)
-  }
-
-  /// Names this run of the machine (`/proc/sys/kernel/random/boot_id`); empty where that cannot be read.
-  public static func bootID() -> String {
-    guard let file = try? Descriptor.open("/proc/sys/kernel/random/boot_id"),
-      let bytes = try? file.read(limit: 64)
-    else { return "" }
-    return String(decoding: bytes.prefix { $0 > 32 }, as: UTF8.self)
   }
 
   /// Between a note and its mark there are two system calls; file times move in ticks of up to 10 ms.

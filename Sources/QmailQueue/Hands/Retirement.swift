@@ -115,9 +115,9 @@ public struct Retirement: ~Copyable, Sendable {
   // MARK: The steps
 
   /// Copies the message and its pending recipients into the store; durable only after `store.syncBatch()`.
-  /// - Parameter boot: ``Recovery/bootID()``.
+  /// - Parameter boot: ``WallClock/bootID()``.
   public mutating func copy(
-    into store: QuarantineStore, at now: Timestamp, boot: String = Recovery.bootID()
+    into store: QuarantineStore, at now: Timestamp, boot: String = WallClock.bootID()
   ) throws(QuarantineError) {
     let message = QuarantinedMessage(
       identity: identity, sender: sender, size: 0, taken: now, boot: boot, recipients: recipients)

@@ -95,7 +95,7 @@ public struct UnprocessedRetirement: ~Copyable {
 
   /// Copies message and envelope into the store; durable only after `store.syncBatch()`.
   public mutating func copy(
-    into store: QuarantineStore, at now: Timestamp, boot: String = Recovery.bootID()
+    into store: QuarantineStore, at now: Timestamp, boot: String = WallClock.bootID()
   ) throws(QuarantineError) {
     let message = QuarantinedMessage(
       identity: identity, sender: sender, size: 0, taken: now, boot: boot, phase: .unprocessed,

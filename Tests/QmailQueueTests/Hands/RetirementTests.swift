@@ -239,7 +239,7 @@ struct RetirementTests {
     queue.finish(56)
     let outcome = try Recovery.finish(
       EntryIdentity(id: 56, birth: HandsFixture.birth), in: queue.layout, store: store,
-      look: try queue.look(), boot: Recovery.bootID())
+      look: try queue.look(), boot: WallClock.bootID())
     #expect(outcome == .finishedByQmail)
     #expect(try queue.bounces() == [:])
   }

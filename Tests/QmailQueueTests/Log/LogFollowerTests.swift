@@ -347,7 +347,8 @@ import Testing
     #expect(first.hasMore)
     #expect(first.observations.count < 30_000)
     #expect(follower.readAll(at: later).observations.count + first.observations.count == 50_000)
-    #expect(WallClock.monotonic() - begun < 5_000_000_000)
+    // A second as a rule; six under the address sanitizer on a busy machine.
+    #expect(WallClock.monotonic() - begun < 20_000_000_000)
   }
 
   @Test("where qmail-send wrote last")
