@@ -43,6 +43,10 @@ public final class Responder {
   public var dialect: BadmailfromDialect? { didSet { rest = nil } }
   /// How long a call waits for the hands of another process.
   public var patience = Duration.seconds(1)
+  /// How long they may go on having them, call after call, before that is a failure: a command with much to do takes them for seconds at a time.
+  public var lenience = Duration.zero
+  /// Since when another process has had the hands whenever they were wanted, by the monotonic clock.
+  private var heldSince: Int64?
 
   /// Set by tests: true stops the work there, as a kill would.
   var stopAfter: ((Step) -> Bool)?
@@ -241,11 +245,20 @@ public final class Responder {
       try body(&outcomes)
       told.succeeded(action, value)
     } catch {
-      if case .stopped = error { return }
+      switch error {
+      case .stopped: return
+      case .busy where isHeldBriefly: return
+      default: break
+      }
       // Its directory may have been replaced or mounted anew: open it afresh next time.
       store = nil
       fail(action, value, error, isPart: false, &outcomes)
     }
+  }
+
+  private var isHeldBriefly: Bool {
+    guard let heldSince else { return false }
+    return Duration.nanoseconds(WallClock.monotonic() - heldSince) < lenience
   }
 
   /// What fails at the moment, however long ago it was told.
@@ -272,7 +285,11 @@ public final class Responder {
     do throws(FileError) {
       taken = try HandsLock.take(state: places.state, patience: patience)
     } catch { throw .file(error) }
-    guard let lock = taken else { throw .busy("\(places.state)/lock") }
+    guard let lock = taken else {
+      heldSince = heldSince ?? WallClock.monotonic()
+      throw .busy("\(places.state)/lock")
+    }
+    heldSince = nil
     do throws(Trouble) { try body() } catch {
       _ = consume lock
       throw error

@@ -157,6 +157,24 @@ import Testing
   }
 
   @Test(
+    "a daemon does not complain of a command that has the hands for a moment, but of one that keeps them"
+  )
+  func lenient() throws {
+    let bench = try Workbench()
+    let responder = try bench.responder()
+    responder.patience = .zero
+    responder.lenience = .milliseconds(300)
+    let hands = try FileLock.take("\(bench.state)/lock", waiting: false)
+    #expect(responder.perform([block(alice)], at: bench.now).isEmpty)
+    #expect(responder.failures.isEmpty)
+    usleep(400_000)
+    #expect(responder.tendBlocks(at: bench.now).compactMap(\.failure).count == 1)
+    _ = consume hands
+    #expect(responder.tendBlocks(at: bench.now).compactMap(\.blocked).count == 1)
+    #expect(responder.failures.isEmpty)
+  }
+
+  @Test(
     "killed anywhere in blocking and unblocking: a fresh start makes file and ledger agree",
     arguments: [Step.blockIntended, .removalIntended, .badmailfromReplaced, .blocksSettled])
   func killed(step: Step) throws {

@@ -162,8 +162,10 @@ struct HardFaultTests {
       let why =
         held == .ledger
         ? "the ledger is locked by another process" : "another qwarden is at work"
-      let isWaiting = try await second.wait(20) { second.pings >= 3 }
-      #expect(isWaiting && second.status.contains(why), "\(held): \(second.status)")
+      let isWaiting = try await second.wait(30) {
+        second.pings >= 3 && second.status.contains(why)
+      }
+      #expect(isWaiting, "\(held): \(second.status)")
       #expect(second.isReady == (held == .hands))
       try letGo(other)
       _ = consume hands
