@@ -4,15 +4,14 @@ import Mail
 ///
 /// Bounded: two generations of 16,384 clients and senders.
 struct Acquaintances: Sendable {
-  private var young: Set<UInt64> = []
-  private var old: Set<UInt64> = []
-  private static let limit = 16_384
+  private var known = TwoGenerations<Void>(of: 16_384)
 
   mutating func delivered(_ facts: MailFacts) {
-    if young.count >= Self.limit { (old, young) = (young, []) }
-    if let client = facts.client { young.insert(StableHash.of(client.utf8)) }
-    if !facts.sender.isBounceSender { young.insert(StableHash.of(facts.sender.bytes)) }
+    if let client = facts.client { add(StableHash.of(client.utf8)) }
+    if !facts.sender.isBounceSender { add(StableHash.of(facts.sender.bytes)) }
   }
+
+  private mutating func add(_ hash: UInt64) { known.update(hash, default: ()) { _ in } }
 
   /// Whether the client or the very sender of a bounce's original is known.
   func include(_ origin: Source.Origin) -> Bool {
@@ -26,5 +25,5 @@ struct Acquaintances: Sendable {
       || !facts.sender.isBounceSender && holds(StableHash.of(facts.sender.bytes))
   }
 
-  private func holds(_ hash: UInt64) -> Bool { young.contains(hash) || old.contains(hash) }
+  private func holds(_ hash: UInt64) -> Bool { known[hash] != nil }
 }

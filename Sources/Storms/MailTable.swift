@@ -66,6 +66,9 @@ struct MailTable: Sendable {
       repeating: TrackedMessage(
         identity: EntryIdentity(id: 0, birth: Timestamp(nanoseconds: .min)),
         facts: MailFacts(logged: .null, uid: nil)), count: capacity)
+    byID.reserveCapacity(capacity)
+    byLog.reserveCapacity(capacity)
+    byProcess.reserveCapacity(capacity)
   }
 
   /// Serial numbers that still hold a message, oldest first.
@@ -123,17 +126,16 @@ struct MailTable: Sendable {
 ///
 /// Bounded: two generations of at most 8,192 senders each.
 struct FailureBook: Sendable {
-  struct Key: Hashable, Sendable {
-    let sender: Address
-    let client: String?
-    let user: String?
-    let uid: UInt32?
+  /// Whom a failure is counted for: whoever has the same sender and source.
+  struct Key: Sendable {
+    fileprivate let hash: UInt64
 
     init(_ facts: MailFacts) {
-      sender = facts.sender
-      client = facts.client
-      user = facts.user
-      uid = facts.uid
+      var hash = StableHash.of(facts.sender.bytes)
+      for part in [facts.client, facts.user] {
+        hash = hash &* 31 &+ (part.map { StableHash.of($0.utf8) } ?? 0)
+      }
+      self.hash = hash &* 31 &+ (facts.uid.map { UInt64($0) &+ 1 } ?? 0)
     }
   }
 
@@ -152,15 +154,13 @@ struct FailureBook: Sendable {
     var departed: Int?
   }
 
-  private var young: [Key: Balance] = [:]
-  private var old: [Key: Balance] = [:]
-  private static let limit = 8192
+  private var balances = TwoGenerations<Balance>(of: 8192)
 
-  func balance(_ key: Key) -> Balance? { young[key] ?? old[key] }
+  func balance(_ key: Key) -> Balance? { balances[key.hash] }
 
+  @discardableResult
   mutating func update<R>(_ key: Key, _ change: (inout Balance) -> R) -> R {
-    if young.count >= Self.limit { (old, young) = (young, [:]) }
-    return change(&young[key, default: old[key] ?? Balance()])
+    balances.update(key.hash, default: Balance(), change)
   }
 }
 
@@ -178,9 +178,7 @@ struct Correspondence: Sendable {
       (sent, noticed, time) = (sent * kept, noticed * kept, max(time, now))
     }
   }
-  private var young: [UInt64: Account] = [:]
-  private var old: [UInt64: Account] = [:]
-  private static let limit = 16_384
+  private var accounts = TwoGenerations<Account>(of: 16_384)
 
   /// Bounces to a VERP sender belong to its list.
   private static func key(_ address: Address) -> UInt64 {
@@ -189,7 +187,7 @@ struct Correspondence: Sendable {
 
   func isAwaiting(_ address: Address, at now: Timestamp) -> Bool {
     let key = Self.key(address)
-    guard var account = young[key] ?? old[key] else { return false }
+    guard var account = accounts[key] else { return false }
     account.fade(to: now)
     return account.noticed < min(account.sent, 3 + account.sent / 8)
   }
@@ -200,27 +198,24 @@ struct Correspondence: Sendable {
 
   mutating func noticed(to address: Address, at now: Timestamp) {
     let key = Self.key(address)
-    guard young[key] != nil || old[key] != nil else { return }
+    guard accounts[key] != nil else { return }
     change(key, at: now) { $0.noticed += 1 }
   }
 
   mutating func clockWasSet(by shift: Duration) {
-    func moved(_ account: Account) -> Account {
+    accounts.mapValues { account in
       var account = account
       account.time = account.time + shift
       return account
     }
-    young = young.mapValues(moved)
-    old = old.mapValues(moved)
   }
 
   private mutating func change(
     _ key: UInt64, at now: Timestamp, _ body: (inout Account) -> Void
   ) {
-    if young[key] == nil, young.count >= Self.limit { (old, young) = (young, [:]) }
-    var account = young[key] ?? old[key] ?? Account(time: now)
-    account.fade(to: now)
-    body(&account)
-    young[key] = account
+    accounts.update(key, default: Account(time: now)) { account in
+      account.fade(to: now)
+      body(&account)
+    }
   }
 }

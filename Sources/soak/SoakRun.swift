@@ -240,7 +240,7 @@ final class SoakRun {
   // MARK: Playing
 
   static let heading =
-    "  day  messages  refused  delivered   failed  queue  aside  expired  storms     RSS  fds  ledger  history  longest silence   time"
+    "  day  messages  refused  delivered   failed  queue  aside  expired  storms  memory  fds  ledger  history  longest silence   time"
 
   func play(_ tell: (String) -> Void) {
     do {
@@ -367,7 +367,7 @@ final class SoakRun {
     server.account.complaints = []
     samples.append(
       Sample(
-        pid: daemon.pid, memory: daemon.residentMemory, descriptors: daemon.descriptors,
+        pid: daemon.pid, memory: daemon.ownMemory, descriptors: daemon.descriptors,
         ledger: size("\(state)/ledger.sqlite") + size("\(state)/ledger.sqlite-wal"),
         history: sizes("\(state)/history")))
   }
@@ -390,7 +390,7 @@ final class SoakRun {
     return right(period + 1, 5) + right(account.taken, 10) + right(account.refused, 9)
       + right(account.delivered, 11) + right(account.failed, 9) + right(account.openCount, 7)
       + right(account.keptCount, 7) + right(account.expired, 9) + right(incidents.count, 8)
-      + right("\(sample.memory / 1024) M", 8) + right(sample.descriptors, 5)
+      + right("\(sample.memory) K", 8) + right(sample.descriptors, 5)
       + right("\(sample.ledger / 1024) K", 8) + right("\(sample.history / 1024) K", 9)
       + right("\(Int(daemon.longestSilence.rounded(.up))) s", 17) + right("\(seconds) s", 7)
       + "  \(deeds)"
@@ -405,7 +405,7 @@ final class SoakRun {
         complaints.append("\(what) grew from \(Int(a)) to \(Int(b))")
       }
     }
-    grows("resident memory (KiB)", mean(first, \.memory), mean(last, \.memory), by: 1.05)
+    grows("memory of its own (KiB)", mean(first, \.memory), mean(last, \.memory), by: 1.05)
     grows("open descriptors", mean(first, \.descriptors), mean(last, \.descriptors), by: 1.05)
     grows("the ledger", mean(first, \.ledger), mean(last, \.ledger), by: 1.5)
   }
@@ -437,7 +437,7 @@ final class SoakRun {
         return "\(tenths < 0 ? "-" : "+")\(abs(tenths) / 10).\(abs(tenths) % 10) %"
       }
       lines.append(
-        "in the longest life: resident memory \(share(\.memory)), descriptors \(share(\.descriptors)), ledger \(share(\.ledger)), history \(share(\.history))"
+        "in the longest life: memory of its own \(share(\.memory)), descriptors \(share(\.descriptors)), ledger \(share(\.ledger)), history \(share(\.history))"
       )
     }
     if complaints.isEmpty {

@@ -207,10 +207,10 @@ final class WatchedProgram {
     return turns
   }
 
-  /// In KiB.
-  var residentMemory: Int {
+  /// In KiB: what it has allocated and touched. The pages of its program and libraries in memory come and go as the kernel likes.
+  var ownMemory: Int {
     let text = Text.decode((try? Descriptor.open("/proc/\(pid)/status").readAll(limit: 8192)) ?? [])
-    let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
+    let line = text.split(separator: "\n").first { $0.hasPrefix("RssAnon:") } ?? ""
     return line.split(whereSeparator: { !$0.isNumber }).first.flatMap { Int($0) } ?? 0
   }
 
