@@ -2,16 +2,13 @@ import Mail
 
 /// Strangers whose mail has reached our users: a bounce to one of them is an ordinary failure, storm or not.
 ///
-/// Bounded: two generations of 16,384 clients and senders.
+/// Bounded (``Generations``).
 struct Acquaintances: Sendable {
-  private var young: Set<UInt64> = []
-  private var old: Set<UInt64> = []
-  private static let limit = 16_384
+  private var known = Generations(like: true)
 
   mutating func delivered(_ facts: MailFacts) {
-    if young.count >= Self.limit { (old, young) = (young, []) }
-    if let client = facts.client { young.insert(StableHash.of(client.utf8)) }
-    if !facts.sender.isBounceSender { young.insert(StableHash.of(facts.sender.bytes)) }
+    if let client = facts.client { known.note(true, at: StableHash.of(client.utf8)) }
+    if !facts.sender.isBounceSender { known.note(true, at: StableHash.of(facts.sender.bytes)) }
   }
 
   /// Whether the client or the very sender of a bounce's original is known.
@@ -26,5 +23,5 @@ struct Acquaintances: Sendable {
       || !facts.sender.isBounceSender && holds(StableHash.of(facts.sender.bytes))
   }
 
-  private func holds(_ hash: UInt64) -> Bool { young.contains(hash) || old.contains(hash) }
+  private func holds(_ hash: UInt64) -> Bool { known[hash] != nil }
 }

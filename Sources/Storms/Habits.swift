@@ -3,43 +3,34 @@ import Mail
 /// Where each account of ours is used from. A client that an account has not been seen with, while it has been seen with another, is
 /// strange to it for a quarter of an hour: a stolen password shows so before the first recipient has answered.
 ///
-/// Networks count, not single addresses (the /24 of an IPv4 address). Bounded: two generations of 16,384 places and of 8,192 accounts.
+/// Networks count, not single addresses (the /24 of an IPv4 address). Bounded (``Generations``).
 struct Habits: Sendable {
-  private var young: [UInt64: Timestamp] = [:]
-  private var old: [UInt64: Timestamp] = [:]
-  private var youngAccounts: [UInt64: Timestamp] = [:]
-  private var oldAccounts: [UInt64: Timestamp] = [:]
-  private static let places = 16_384
-  private static let accounts = 8192
+  /// When each was first seen.
+  private var places = Generations(like: Timestamp(nanoseconds: 0))
+  private var accounts = Generations(like: Timestamp(nanoseconds: 0))
   private static let familiarity = 900.0
 
   /// Takes in a message of an account, and says whether its client is strange to it.
   mutating func note(_ facts: MailFacts, birth: Timestamp) -> Bool {
     guard let (account, place) = Self.keys(facts) else { return false }
-    let first = min(young[place] ?? old[place] ?? birth, birth)
-    let earliest = min(youngAccounts[account] ?? oldAccounts[account] ?? birth, birth)
-    if young[place] == nil, young.count >= Self.places { (old, young) = (young, [:]) }
-    if youngAccounts[account] == nil, youngAccounts.count >= Self.accounts {
-      (oldAccounts, youngAccounts) = (youngAccounts, [:])
-    }
-    young[place] = first
-    youngAccounts[account] = earliest
+    let first = min(places[place] ?? birth, birth)
+    let earliest = min(accounts[account] ?? birth, birth)
+    places.note(first, at: place)
+    accounts.note(earliest, at: account)
     return birth.seconds(since: first) < Self.familiarity && first.seconds(since: earliest) > 1
   }
 
   /// Whether the account was used from there before `time` already.
   func isUsual(_ facts: MailFacts, before time: Timestamp) -> Bool {
-    guard let (_, place) = Self.keys(facts), let first = young[place] ?? old[place] else {
+    guard let (_, place) = Self.keys(facts), let first = places[place] else {
       return false
     }
     return first.seconds(since: time) < -1
   }
 
   mutating func clockWasSet(by shift: Duration) {
-    young = young.mapValues { $0 + shift }
-    old = old.mapValues { $0 + shift }
-    youngAccounts = youngAccounts.mapValues { $0 + shift }
-    oldAccounts = oldAccounts.mapValues { $0 + shift }
+    places.change { $0 = $0 + shift }
+    accounts.change { $0 = $0 + shift }
   }
 
   private static func keys(_ facts: MailFacts) -> (account: UInt64, place: UInt64)? {

@@ -121,19 +121,19 @@ struct MailTable: Sendable {
 /// Keeps the three ways in which one failure shows from being counted thrice: the entry's own progress, our bounce about it, and
 /// its leaving without a word.
 ///
-/// Bounded: two generations of at most 8,192 senders each.
+/// Bounded (``Generations``).
 struct FailureBook: Sendable {
-  struct Key: Hashable, Sendable {
-    let sender: Address
-    let client: String?
-    let user: String?
-    let uid: UInt32?
+  /// A sender from one source. Nobody can choose two with the same hash: it is another in each run.
+  struct Key: Sendable {
+    fileprivate let hash: UInt64
 
     init(_ facts: MailFacts) {
-      sender = facts.sender
-      client = facts.client
-      user = facts.user
-      uid = facts.uid
+      var hasher = Hasher()
+      hasher.combine(facts.sender)
+      hasher.combine(facts.client)
+      hasher.combine(facts.user)
+      hasher.combine(facts.uid)
+      hash = UInt64(bitPattern: Int64(hasher.finalize()))
     }
   }
 
@@ -152,21 +152,20 @@ struct FailureBook: Sendable {
     var departed: Int?
   }
 
-  private var young: [Key: Balance] = [:]
-  private var old: [Key: Balance] = [:]
-  private static let limit = 8192
+  private var balances = Generations(like: Balance())
 
-  func balance(_ key: Key) -> Balance? { young[key] ?? old[key] }
+  func balance(_ key: Key) -> Balance? { balances[key.hash] }
 
   mutating func update<R>(_ key: Key, _ change: (inout Balance) -> R) -> R {
-    if young.count >= Self.limit { (old, young) = (young, [:]) }
-    return change(&young[key, default: old[key] ?? Balance()])
+    var balance = balances[key.hash] ?? Balance()
+    defer { balances.note(balance, at: key.hash) }
+    return change(&balance)
   }
 }
 
 /// How much our users have written lately, to know an answer from backscatter: a notice is solicited while no more came back than an
-/// honest sender must expect, three and an eighth of the recipients. Both halve every two hours. Bounded: two generations of 16,384
-/// addresses.
+/// honest sender must expect, three and an eighth of the recipients. Both halve every two hours. Bounded
+/// (``Generations``).
 struct Correspondence: Sendable {
   private struct Account {
     var sent = 0.0
@@ -178,9 +177,7 @@ struct Correspondence: Sendable {
       (sent, noticed, time) = (sent * kept, noticed * kept, max(time, now))
     }
   }
-  private var young: [UInt64: Account] = [:]
-  private var old: [UInt64: Account] = [:]
-  private static let limit = 16_384
+  private var accounts = Generations(like: Account(time: Timestamp(nanoseconds: 0)))
 
   /// Bounces to a VERP sender belong to its list.
   private static func key(_ address: Address) -> UInt64 {
@@ -189,7 +186,7 @@ struct Correspondence: Sendable {
 
   func isAwaiting(_ address: Address, at now: Timestamp) -> Bool {
     let key = Self.key(address)
-    guard var account = young[key] ?? old[key] else { return false }
+    guard var account = accounts[key] else { return false }
     account.fade(to: now)
     return account.noticed < min(account.sent, 3 + account.sent / 8)
   }
@@ -200,27 +197,20 @@ struct Correspondence: Sendable {
 
   mutating func noticed(to address: Address, at now: Timestamp) {
     let key = Self.key(address)
-    guard young[key] != nil || old[key] != nil else { return }
+    guard accounts[key] != nil else { return }
     change(key, at: now) { $0.noticed += 1 }
   }
 
   mutating func clockWasSet(by shift: Duration) {
-    func moved(_ account: Account) -> Account {
-      var account = account
-      account.time = account.time + shift
-      return account
-    }
-    young = young.mapValues(moved)
-    old = old.mapValues(moved)
+    accounts.change { $0.time = $0.time + shift }
   }
 
   private mutating func change(
     _ key: UInt64, at now: Timestamp, _ body: (inout Account) -> Void
   ) {
-    if young[key] == nil, young.count >= Self.limit { (old, young) = (young, [:]) }
-    var account = young[key] ?? old[key] ?? Account(time: now)
+    var account = accounts[key] ?? Account(time: now)
     account.fade(to: now)
     body(&account)
-    young[key] = account
+    accounts.note(account, at: key)
   }
 }
