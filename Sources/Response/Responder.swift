@@ -53,6 +53,9 @@ public final class Responder {
   private static let longestWait = 200_000
   /// Intents that the ledger did not take yet.
   private var unwritten: [PlannedAction] = []
+  /// Deliveries that the log told of, while the ledger or the hands could not be had.
+  var unheard: [FinishedDelivery] = []
+  static let mostUnheard = 10_000
   private var store: QuarantineStore?
   var told = ToldOnce()
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
