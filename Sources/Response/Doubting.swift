@@ -8,21 +8,27 @@ extension Responder {
   /// began from a record read before the mark, or came and went between two looks. It is in doubt, and a release leaves it out. No more
   /// than that, since a log may be written to by others.
   public func noteFinished(_ deliveries: [FinishedDelivery], at now: Timestamp) -> [Outcome] {
-    var outcomes: [Outcome] = []
     unheard += deliveries
     if unheard.count > Self.mostUnheard { unheard.removeFirst(unheard.count - Self.mostUnheard) }
+    guard !unheard.isEmpty, let rows = try? ledger.quarantine(ids: Set(unheard.map(\.id))) else {
+      return []
+    }
+    unheard.removeAll { rows[$0.id] == nil }
     if unheard.isEmpty { return [] }
+    var outcomes: [Outcome] = []
     working("note", "late deliveries", &outcomes) { outcomes throws(Trouble) in
-      let rows = try attempt { try ledger.quarantine(ids: Set(unheard.map(\.id))) }
-      let about = unheard.filter { rows[$0.id] != nil }
-      if !about.isEmpty {
-        try withHands { () throws(Trouble) in
-          for delivery in about {
+      do throws(Trouble) {
+        try withHands(waiting: .zero) { () throws(Trouble) in
+          for delivery in unheard {
             for record in rows[delivery.id] ?? [] { try note(delivery, record) }
           }
+          unheard = []
         }
+      } catch {
+        // A command is at work: there will be a next time.
+        if case .busy = error { return }
+        throw error
       }
-      unheard = []
     }
     return outcomes
   }

@@ -270,10 +270,12 @@ public final class Responder {
   }
 
   /// Holds ``HandsLock`` while `body` runs.
-  func withHands(_ body: () throws(Trouble) -> Void) throws(Trouble) {
+  func withHands(waiting longest: Duration? = nil, _ body: () throws(Trouble) -> Void)
+    throws(Trouble)
+  {
     let taken: FileLock?
     do throws(FileError) {
-      taken = try HandsLock.take(state: places.state, patience: patience)
+      taken = try HandsLock.take(state: places.state, patience: longest ?? patience)
     } catch { throw .file(error) }
     guard let lock = taken else { throw .busy("\(places.state)/lock") }
     do throws(Trouble) { try body() } catch {
