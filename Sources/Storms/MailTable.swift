@@ -62,10 +62,16 @@ struct MailTable: Sendable {
   /// Takes its memory at once: a storm shall not make the program larger, nor find that there is none left.
   init(capacity: Int) {
     self.capacity = capacity
-    ring = Array(
-      repeating: TrackedMessage(
+    // With what a usual message holds elsewhere: a sender, two domains, three groups.
+    ring = (0..<capacity).map { _ in
+      let sender = Address(Array(repeating: 0, count: 32))
+      var message = TrackedMessage(
         identity: EntryIdentity(id: 0, birth: Timestamp(nanoseconds: .min)),
-        facts: MailFacts(logged: .null, uid: nil)), count: capacity)
+        facts: MailFacts(logged: sender, uid: nil))
+      message.facts.domains = Array(repeating: Domain(""), count: 2)
+      message.keys = Array(repeating: .sender(sender), count: 3)
+      return message
+    }
   }
 
   /// Serial numbers that still hold a message, oldest first.
