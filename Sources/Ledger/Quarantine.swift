@@ -105,6 +105,23 @@ extension Ledger {
     }
   }
 
+  /// The rows that are not final of each of these queue numbers that has one.
+  public func quarantine(ids: Set<UInt64>) throws(LedgerError) -> [UInt64: [QuarantineRecord]] {
+    try read { database in
+      let ofNumber = try database.cachedStatement(
+        sql: """
+          SELECT \(Self.columns) FROM quarantine WHERE id = ?
+          AND state NOT IN ('released', 'expired', 'abandoned') ORDER BY number
+          """)
+      var rows: [UInt64: [QuarantineRecord]] = [:]
+      for id in ids {
+        let found = try Row.fetchAll(ofNumber, arguments: [Int64(bitPattern: id)])
+        if !found.isEmpty { rows[id] = try found.map(Self.message) }
+      }
+      return rows
+    }
+  }
+
   public func quarantine(number: Int64) throws(LedgerError) -> QuarantineRecord? {
     try read { database in
       try Row.fetchOne(
@@ -341,6 +358,15 @@ extension Ledger {
           now.column, message.facts.recipients, message.facts.inDoubt, message.id,
         ])
       }
+    }
+  }
+
+  /// How many recipients of a message set aside are in doubt, as its copy says now.
+  public func recordDoubts(_ count: Int, of message: QuarantineRecord) throws(LedgerError) {
+    try write { database in
+      try database.execute(
+        sql: "UPDATE quarantine SET in_doubt = ? WHERE number = ? AND state = ?",
+        arguments: [count, message.id, message.state.rawValue])
     }
   }
 

@@ -57,6 +57,9 @@ public final class Responder {
   private static let longestWait = 200_000
   /// Intents that the ledger did not take yet.
   private var unwritten: [PlannedAction] = []
+  /// Deliveries that the log told of, while the ledger or the hands could not be had.
+  var unheard: [FinishedDelivery] = []
+  static let mostUnheard = 10_000
   private var store: QuarantineStore?
   var told = ToldOnce()
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
@@ -280,10 +283,12 @@ public final class Responder {
   }
 
   /// Holds ``HandsLock`` while `body` runs.
-  func withHands(_ body: () throws(Trouble) -> Void) throws(Trouble) {
+  func withHands(waiting longest: Duration? = nil, _ body: () throws(Trouble) -> Void)
+    throws(Trouble)
+  {
     let taken: FileLock?
     do throws(FileError) {
-      taken = try HandsLock.take(state: places.state, patience: patience)
+      taken = try HandsLock.take(state: places.state, patience: longest ?? patience)
     } catch { throw .file(error) }
     guard let lock = taken else {
       heldSince = heldSince ?? WallClock.monotonic()

@@ -2,16 +2,14 @@ import Mail
 
 /// Strangers whose mail has reached our users: a bounce to one of them is an ordinary failure, storm or not.
 ///
-/// Bounded: two generations of 16,384 clients and senders.
+/// Bounded (``Generations``).
 struct Acquaintances: Sendable {
-  private var known = TwoGenerations<Void>(of: 16_384)
+  private var known = Generations(like: true)
 
   mutating func delivered(_ facts: MailFacts) {
-    if let client = facts.client { add(StableHash.of(client.utf8)) }
-    if !facts.sender.isBounceSender { add(StableHash.of(facts.sender.bytes)) }
+    if let client = facts.client { known.note(true, at: StableHash.of(client.utf8)) }
+    if !facts.sender.isBounceSender { known.note(true, at: StableHash.of(facts.sender.bytes)) }
   }
-
-  private mutating func add(_ hash: UInt64) { known.update(hash, default: ()) { _ in } }
 
   /// Whether the client or the very sender of a bounce's original is known.
   func include(_ origin: Source.Origin) -> Bool {

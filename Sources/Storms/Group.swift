@@ -20,6 +20,15 @@ struct Group: Sendable {
     senders = Spread(window: settings.window)
   }
 
+  /// Gives the memory of what is forgotten anyway back, if nothing has come for a whole window.
+  mutating func rest(at time: Timestamp) {
+    guard window.isSilent(at: time) else { return }
+    window.rest()
+    domains.rest(at: time)
+    badDomains.rest(at: time)
+    senders.rest(at: time)
+  }
+
   /// Puts the figures of its window where those of a storm go.
   func count(in evidence: inout Evidence) {
     let sum = window.sum
@@ -160,16 +169,18 @@ struct GroupTable: Sendable {
   private var clients: HeavyHitters<Offender, Group>
   private var uids: HeavyHitters<Offender, Group>
   private var domains: HeavyHitters<Offender, Group>
+  private var resting = 0
+  private static let atOnce = 64
   /// For groups to come; those held keep the window they began with.
   var settings: DetectorSettings
 
   init(_ settings: DetectorSettings) {
     self.settings = settings
-    senders = HeavyHitters(capacity: 4096)
-    users = HeavyHitters(capacity: 2048)
-    clients = HeavyHitters(capacity: 4096)
-    uids = HeavyHitters(capacity: 256)
-    domains = HeavyHitters(capacity: 1024)
+    senders = HeavyHitters(taking: 4096)
+    users = HeavyHitters(taking: 2048)
+    clients = HeavyHitters(taking: 4096)
+    uids = HeavyHitters(taking: 256)
+    domains = HeavyHitters(taking: 1024)
   }
 
   func group(_ key: Offender) -> Group? {
@@ -215,6 +226,21 @@ struct GroupTable: Sendable {
     case .uid: change(&uids)
     case .senderDomain: change(&domains)
     }
+  }
+
+  /// A few groups of each kind in turn: those that have fallen silent give memory back.
+  mutating func rest(at time: Timestamp) {
+    resting = (resting + Self.atOnce) % 4096
+    func rest(_ table: inout HeavyHitters<Offender, Group>) {
+      for slot in resting..<max(resting, min(resting + Self.atOnce, table.count)) {
+        table[slot].rest(at: time)
+      }
+    }
+    rest(&senders)
+    rest(&users)
+    rest(&clients)
+    rest(&uids)
+    rest(&domains)
   }
 
   mutating func rebuild(

@@ -3,22 +3,20 @@ import Mail
 /// Where each account of ours is used from. A client that an account has not been seen with, while it has been seen with another, is
 /// strange to it for a quarter of an hour: a stolen password shows so before the first recipient has answered.
 ///
-/// Networks count, not single addresses (the /24 of an IPv4 address). Bounded: two generations of 16,384 places and of 8,192 accounts.
+/// Networks count, not single addresses (the /24 of an IPv4 address). Bounded (``Generations``).
 struct Habits: Sendable {
   /// When each was first seen.
-  private var places = TwoGenerations<Timestamp>(of: 16_384)
-  private var accounts = TwoGenerations<Timestamp>(of: 8192)
+  private var places = Generations(like: Timestamp(nanoseconds: 0))
+  private var accounts = Generations(like: Timestamp(nanoseconds: 0))
   private static let familiarity = 900.0
 
   /// Takes in a message of an account, and says whether its client is strange to it.
   mutating func note(_ facts: MailFacts, birth: Timestamp) -> Bool {
     guard let (account, place) = Self.keys(facts) else { return false }
-    func earlier(_ seen: inout Timestamp) -> Timestamp {
-      seen = min(seen, birth)
-      return seen
-    }
-    let first = places.update(place, default: birth, earlier)
-    let earliest = accounts.update(account, default: birth, earlier)
+    let first = min(places[place] ?? birth, birth)
+    let earliest = min(accounts[account] ?? birth, birth)
+    places.note(first, at: place)
+    accounts.note(earliest, at: account)
     return birth.seconds(since: first) < Self.familiarity && first.seconds(since: earliest) > 1
   }
 
@@ -31,8 +29,8 @@ struct Habits: Sendable {
   }
 
   mutating func clockWasSet(by shift: Duration) {
-    places.mapValues { $0 + shift }
-    accounts.mapValues { $0 + shift }
+    places.change { $0 = $0 + shift }
+    accounts.change { $0 = $0 + shift }
   }
 
   private static func keys(_ facts: MailFacts) -> (account: UInt64, place: UInt64)? {

@@ -24,13 +24,39 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     self.halfLife = max(1, halfLife.inSeconds)
   }
 
+  /// Takes the memory of all its keys at once, so that a crowd of them does not make the program larger.
+  init(taking capacity: Int) {
+    self.init(capacity: capacity)
+    takeMemory()
+  }
+
   /// An empty one of the same kind.
   init(like other: HeavyHitters) {
     capacity = other.capacity
     halfLife = other.halfLife
+    if other.values.capacity >= capacity { takeMemory() }
+  }
+
+  private mutating func takeMemory() {
+    func taken<Element>(_: [Element]) -> [Element] {
+      // Memory is a program's once it is written to.
+      Array(unsafeUninitializedCapacity: capacity) { room, count in
+        UnsafeMutableRawBufferPointer(room).initializeMemory(as: UInt8.self, repeating: 0)
+        count = 0
+      }
+    }
+    keys = taken(keys)
+    values = taken(values)
+    weights = taken(weights)
+    errors = taken(errors)
+    heap = taken(heap)
+    places = taken(places)
+    slots.reserveCapacity(capacity)
   }
 
   var count: Int { keys.count }
+  /// Keys there is memory for.
+  var room: Int { values.capacity }
 
   func slot(of key: Key) -> Int? { slots[key] }
   func key(at slot: Int) -> Key { keys[slot] }

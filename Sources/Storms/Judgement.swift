@@ -516,6 +516,7 @@ extension StormDetector {
 
   /// What time alone brings about: stalls, growth that nobody explains, ends.
   mutating func tick() {
+    groups.rest(at: now)
     lookForOutage()
     lookForStall()
     lookForGrowth()

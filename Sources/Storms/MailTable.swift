@@ -62,10 +62,16 @@ struct MailTable: Sendable {
   /// Takes its memory at once: a storm shall not make the program larger, nor find that there is none left.
   init(capacity: Int) {
     self.capacity = capacity
-    ring = Array(
-      repeating: TrackedMessage(
+    // With what a usual message holds elsewhere: a sender, two domains, three groups.
+    ring = (0..<capacity).map { _ in
+      let sender = Address(Array(repeating: 0, count: 32))
+      var message = TrackedMessage(
         identity: EntryIdentity(id: 0, birth: Timestamp(nanoseconds: .min)),
-        facts: MailFacts(logged: .null, uid: nil)), count: capacity)
+        facts: MailFacts(logged: sender, uid: nil))
+      message.facts.domains = Array(repeating: Domain(""), count: 2)
+      message.keys = Array(repeating: .sender(sender), count: 3)
+      return message
+    }
     byID.reserveCapacity(capacity)
     byLog.reserveCapacity(capacity)
     byProcess.reserveCapacity(capacity)
@@ -124,18 +130,19 @@ struct MailTable: Sendable {
 /// Keeps the three ways in which one failure shows from being counted thrice: the entry's own progress, our bounce about it, and
 /// its leaving without a word.
 ///
-/// Bounded: two generations of at most 8,192 senders each.
+/// Bounded (``Generations``).
 struct FailureBook: Sendable {
-  /// Whom a failure is counted for: whoever has the same sender and source.
+  /// A sender from one source. Nobody can choose two with the same hash: it is another in each run.
   struct Key: Sendable {
     fileprivate let hash: UInt64
 
     init(_ facts: MailFacts) {
-      var hash = StableHash.of(facts.sender.bytes)
-      for part in [facts.client, facts.user] {
-        hash = hash &* 31 &+ (part.map { StableHash.of($0.utf8) } ?? 0)
-      }
-      self.hash = hash &* 31 &+ (facts.uid.map { UInt64($0) &+ 1 } ?? 0)
+      var hasher = Hasher()
+      hasher.combine(facts.sender)
+      hasher.combine(facts.client)
+      hasher.combine(facts.user)
+      hasher.combine(facts.uid)
+      hash = UInt64(bitPattern: Int64(hasher.finalize()))
     }
   }
 
@@ -154,19 +161,20 @@ struct FailureBook: Sendable {
     var departed: Int?
   }
 
-  private var balances = TwoGenerations<Balance>(of: 8192)
+  private var balances = Generations(like: Balance())
 
   func balance(_ key: Key) -> Balance? { balances[key.hash] }
 
-  @discardableResult
   mutating func update<R>(_ key: Key, _ change: (inout Balance) -> R) -> R {
-    balances.update(key.hash, default: Balance(), change)
+    var balance = balances[key.hash] ?? Balance()
+    defer { balances.note(balance, at: key.hash) }
+    return change(&balance)
   }
 }
 
 /// How much our users have written lately, to know an answer from backscatter: a notice is solicited while no more came back than an
-/// honest sender must expect, three and an eighth of the recipients. Both halve every two hours. Bounded: two generations of 16,384
-/// addresses.
+/// honest sender must expect, three and an eighth of the recipients. Both halve every two hours. Bounded
+/// (``Generations``).
 struct Correspondence: Sendable {
   private struct Account {
     var sent = 0.0
@@ -178,7 +186,7 @@ struct Correspondence: Sendable {
       (sent, noticed, time) = (sent * kept, noticed * kept, max(time, now))
     }
   }
-  private var accounts = TwoGenerations<Account>(of: 16_384)
+  private var accounts = Generations(like: Account(time: Timestamp(nanoseconds: 0)))
 
   /// Bounces to a VERP sender belong to its list.
   private static func key(_ address: Address) -> UInt64 {
@@ -203,19 +211,15 @@ struct Correspondence: Sendable {
   }
 
   mutating func clockWasSet(by shift: Duration) {
-    accounts.mapValues { account in
-      var account = account
-      account.time = account.time + shift
-      return account
-    }
+    accounts.change { $0.time = $0.time + shift }
   }
 
   private mutating func change(
     _ key: UInt64, at now: Timestamp, _ body: (inout Account) -> Void
   ) {
-    accounts.update(key, default: Account(time: now)) { account in
-      account.fade(to: now)
-      body(&account)
-    }
+    var account = accounts[key] ?? Account(time: now)
+    account.fade(to: now)
+    body(&account)
+    accounts.note(account, at: key)
   }
 }

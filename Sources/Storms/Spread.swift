@@ -64,6 +64,12 @@ struct Spread: Sendable {
     }
   }
 
+  /// Gives the memory of what the next count would forget back.
+  mutating func rest(at time: Timestamp) {
+    guard let began, let half, time.seconds(since: began) >= 2 * half else { return }
+    (current, previous) = (Part(), Part())
+  }
+
   /// Number of different things.
   var distinct: Int {
     if current.bits.isEmpty && previous.bits.isEmpty {

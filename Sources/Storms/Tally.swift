@@ -42,7 +42,7 @@ struct Tally: Sendable, Hashable {
 /// A sliding window of ten buckets, in fixed memory. The sum is kept, so reading costs nothing.
 struct TallyWindow: Sendable {
   private static let buckets = 10
-  private var ring: [Tally] = []
+  private(set) var ring: [Tally] = []
   /// Number of the newest bucket since 1970.
   private var newest = Int64.min
   private(set) var sum = Tally()
@@ -68,6 +68,14 @@ struct TallyWindow: Sendable {
     }
     newest = bucket
   }
+
+  /// Whether nothing of it has changed for as long as it is: the next count or ``advance(to:)`` begins it anew.
+  func isSilent(at time: Timestamp) -> Bool {
+    newest != .min && time.nanoseconds / bucketNanoseconds - newest >= Int64(Self.buckets)
+  }
+
+  /// Gives the memory of a silent window back. Nothing else can be told from it.
+  mutating func rest() { ring = [] }
 
   /// Counts into the bucket of `time`; what is older than the window is left out.
   mutating func add(_ tally: Tally, at time: Timestamp) {

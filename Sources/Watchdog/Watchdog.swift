@@ -111,6 +111,7 @@ public actor Watchdog {
   /// Storm events that are still to be planned for, since the ledger could not be used.
   var unplanned: [StormEvent] = []
   var released: Set<Int32> = []
+  var late = LateDeliveries()
   var senderIsRunning: Bool?
   var progress = QuarantineProgress()
   /// As status.json has it.

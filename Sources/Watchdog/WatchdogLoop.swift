@@ -129,13 +129,18 @@ extension Watchdog {
     }
     released = (try? ledger.releasePIDs(since: last.time - .seconds(86_400))) ?? released
     var events: [StormEvent] = []
+    var finished: [FinishedDelivery] = []
     for observation in observations {
+      if case .log(let line) = observation.event, let delivery = late.take(line) {
+        finished.append(delivery)
+      }
       log.count(observation)
       flow.take(observation, isLogged: log.isFollowed)
       guard !isReleased(observation, released) else { continue }
       history.add(observation)
       events += detector.observe(observation)
     }
+    tell(responder.noteFinished(finished, at: last.time), at: last.time)
     flow.take(detector.outcomes, unseen: log.coverage?.logOnly ?? 0)
     return events
   }

@@ -117,6 +117,25 @@ import Testing
     #expect(try store.contents().messages == [])
   }
 
+  @Test(
+    "killed before the first mark, and the number is another's who is in todo: nothing is said until that is taken in"
+  )
+  func numberInTodo() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    var responder = try bench.responder()
+    responder.stopAfter = { $0 == .copiesRecorded }
+    _ = bench.quarantine([spam], with: responder)
+    let todo = try QueueLayout.read(qmail: bench.qmail).path(.todo, spam.id)
+    _ = try Descriptor.open(todo, [.write, .create])
+    responder = try bench.responder()
+    let outcomes =
+      responder.recover(at: bench.now) + responder.quarantineTick(at: bench.now).outcomes
+    #expect(outcomes.compactMap(\.failure).isEmpty)
+    unlink(todo)
+    #expect(bench.settle(responder).compactMap(\.quarantined).count == 1)
+  }
+
   private static let releaseSteps: [Step] = [
     .releaseStarted, .releaseIntended, .releaseCommitted, .releaseNoted, .releaseRecorded,
   ]

@@ -202,6 +202,46 @@ import Testing
   }
 
   @Test(
+    "a delivery that no look has shown, but the log does, puts its recipient in doubt; a later message's under the same number does not"
+  )
+  func toldByTheLog() throws {
+    let bench = try Workbench()
+    let spam = try bench.message(to: ["bob@remote.example", "eve@remote.example"])
+    let layout = try QueueLayout.read(qmail: bench.qmail)
+    let pid = try #require(
+      MessageHead(try bench.bytes(layout.path(.mess, spam.id))).pid)
+    let responder = try bench.responder()
+    let record = try #require(
+      bench.quarantine([spam], with: responder).compactMap(\.quarantined).first)
+    func finished(_ recipient: String, queuedBy pid: Int?) -> FinishedDelivery {
+      FinishedDelivery(
+        id: spam.id, queuedBy: pid, channel: .remote, recipient: Address(recipient))
+    }
+    #expect(
+      responder.noteFinished([finished("bob@remote.example", queuedBy: pid + 1)], at: bench.now)
+        .isEmpty)
+    #expect(try responder.ledger.quarantine(number: record.id)?.facts.inDoubt == 0)
+    let outcomes = responder.noteFinished(
+      [
+        finished("bob@remote.example", queuedBy: pid),
+        finished("joe@remote.example", queuedBy: pid),
+      ], at: bench.now)
+    #expect(outcomes.isEmpty)
+    #expect(try responder.ledger.quarantine(number: record.id)?.facts.inDoubt == 1)
+    let given = responder.release(
+      try #require(try responder.ledger.quarantine(number: record.id)), inDoubt: false,
+      at: bench.now)
+    #expect(given.compactMap(\.released).first?.released == 1)
+    bench.obey { _ in .success }
+    bench.pass(seconds: 10)
+    #expect(
+      bench.deliveries.suffix(1).map(\.attempt.recipient) == [Address("eve@remote.example")])
+    #expect(
+      !bench.deliveries.dropFirst(2).map(\.attempt.recipient).contains(
+        Address("bob@remote.example")))
+  }
+
+  @Test(
     "what left, what changed hands and what is protected is left alone, and the record says why")
   func abandoned() throws {
     let bench = try Workbench()

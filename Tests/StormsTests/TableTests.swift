@@ -120,6 +120,53 @@ struct TableTests {
     #expect(detector.storms.isEmpty)
   }
 
+  @Test("however many keys come, what was noted lately is known, in the memory of the start")
+  func generations() {
+    var table = Generations(like: 0)
+    let places = table.places
+    #expect(places >= 2 * Generations<Int>.limit && table[3] == nil)
+    for key in 0..<100_000 { table.note(key, at: UInt64(key)) }
+    table.change { $0 += 1 }
+    #expect(table[99_999] == 100_000 && table[UInt64(100_000 - Generations<Int>.limit)] != nil)
+    #expect(table[3] == nil)
+    #expect(table.places == places)
+  }
+
+  @Test("heavy hitters that take their memory at once never need more")
+  func takenAtOnce() {
+    var table = HeavyHitters<Int, Int>(taking: 100)
+    let room = table.room
+    #expect(room >= 100 && table.count == 0)
+    for key in 0..<1000 { _ = table.add(key, at: start, new: key) }
+    #expect(table.room == room && table.count == 100)
+    #expect(HeavyHitters(like: table).room >= 100)
+  }
+
+  @Test("a sender that fell silent costs no window; when it writes again it counts as ever")
+  func silent() {
+    var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)
+    func send(_ count: Int, at seconds: Double, thenWait: Double = 0) {
+      var scenario = Scenario()
+      for number in 0..<count {
+        scenario.send(
+          at: seconds + Double(number), from: "a@mx.test",
+          source: .network(client: "10.0.0.1", helo: nil, user: nil),
+          to: [("r\(number)@t\(number).example", .accepted)])
+      }
+      if thenWait > 0 { scenario.clock(to: thenWait) }
+      _ = scenario.run(&detector)
+    }
+    let key = Offender.sender(Address("a@mx.test"))
+    send(8, at: 0, thenWait: 1000)
+    // As last counted.
+    #expect(detector.groups.messages(key) == 8)
+    #expect(detector.groups.group(key)?.window.ring.isEmpty == true)
+    #expect(detector.groups.group(key)?.domains.distinct == 0)
+    send(3, at: 1000)
+    #expect(detector.groups.messages(key) == 3)
+    #expect(detector.groups.group(key)?.domains.distinct == 3)
+  }
+
   @Test("the table of messages keeps the newest, and forgets the numbers of the others")
   func mailTable() {
     var table = MailTable(capacity: 4)

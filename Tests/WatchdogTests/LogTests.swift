@@ -5,6 +5,7 @@ import Mail
 import Policy
 import QmailQueue
 import QmailSimulator
+import Response
 import Storms
 import Systemd
 import Testing
@@ -25,6 +26,24 @@ import Testing
     Observation(
       time: Timestamp(seconds: seconds),
       event: .log(.info(id: id, bytes: 1, sender: .null, pid: pid, uid: 1)))
+  }
+
+  @Test(
+    "a delivery that ended for good is told with the process that queued its message, as far as that was read"
+  )
+  func lateDeliveries() {
+    var late = LateDeliveries()
+    let told = [
+      "info msg 7: bytes 1 from <> qp 70 uid 1", "starting delivery 1: msg 7 to remote a@b.test",
+      "starting delivery 2: msg 7 to local c@d.test", "delivery 2: deferral: later/",
+      "delivery 1: success: ok/", "starting delivery 3: msg 8 to local e@f.test",
+      "delivery 3: failure: no/", "delivery 9: success: of whom?/", "end msg 7",
+    ].compactMap { late.take(SendLogLine($0)) }
+    #expect(
+      told == [
+        FinishedDelivery(id: 7, queuedBy: 70, channel: .remote, recipient: Address("a@b.test")),
+        FinishedDelivery(id: 8, queuedBy: nil, channel: .local, recipient: Address("e@f.test")),
+      ])
   }
 
   @Test("a message is counted once, by whom it was seen, whoever saw it first")

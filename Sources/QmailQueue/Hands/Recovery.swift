@@ -56,6 +56,8 @@ public enum Recovery {
     do { files = try EntryFiles.open(identity, sender: message.sender, in: layout) } catch {
       switch error {
       case .gone, .notTheSame: return try finishGone(found, in: layout, store: store, boot: boot)
+      // The next message of this number, most likely: once that is taken in, it is known.
+      case .unprocessed: return .postponed
       default: throw error
       }
     }
