@@ -317,7 +317,7 @@ public final class Responder {
   /// so look again after a moment.
   func settledLook() throws(Trouble) -> DeliveriesInFlight {
     var found = try attempt { try look() }
-    for _ in 0..<10 where found.startingUp > 0 {
+    for _ in 0..<25 where found.startingUp > 0 {
       Pause.milliseconds(2)
       found = try attempt { try look() }
     }
