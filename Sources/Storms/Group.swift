@@ -170,7 +170,7 @@ struct GroupTable: Sendable {
   private var uids: HeavyHitters<Offender, Group>
   private var domains: HeavyHitters<Offender, Group>
   private var resting = 0
-  private static let atOnce = 64
+  private static let atOnce = 16
   /// For groups to come; those held keep the window they began with.
   var settings: DetectorSettings
 
