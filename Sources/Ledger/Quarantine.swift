@@ -93,19 +93,10 @@ extension Ledger {
 
   /// Every row of this queue number that is not final, oldest first.
   public func quarantine(id: UInt64) throws(LedgerError) -> [QuarantineRecord] {
-    try read { database in
-      try Row.fetchAll(
-        database,
-        sql: """
-          SELECT \(Self.columns) FROM quarantine WHERE id = ?
-          AND state NOT IN ('released', 'expired', 'abandoned') ORDER BY number
-          """,
-        arguments: [Int64(bitPattern: id)]
-      ).map(Self.message)
-    }
+    try quarantine(ids: [id])[id] ?? []
   }
 
-  /// The rows that are not final of each of these queue numbers that has one.
+  /// The rows that are not final of each of these queue numbers that has one, oldest first.
   public func quarantine(ids: Set<UInt64>) throws(LedgerError) -> [UInt64: [QuarantineRecord]] {
     try read { database in
       let ofNumber = try database.cachedStatement(
@@ -187,14 +178,7 @@ extension Ledger {
 
   /// The latest row of this message, final or not.
   public func quarantine(of identity: EntryIdentity) throws(LedgerError) -> QuarantineRecord? {
-    try read { database in
-      try Row.fetchOne(
-        database,
-        sql:
-          "SELECT \(Self.columns) FROM quarantine WHERE id = ? AND birth = ? ORDER BY number DESC LIMIT 1",
-        arguments: [Int64(bitPattern: identity.id), identity.birth.column]
-      ).map(Self.message)
-    }
+    try quarantine(of: [identity])[identity]
   }
 
   /// The latest row of each of these messages that has one.

@@ -7,9 +7,11 @@ struct Acquaintances: Sendable {
   private var known = Generations(like: true)
 
   mutating func delivered(_ facts: MailFacts) {
-    if let client = facts.client { known.note(true, at: StableHash.of(client.utf8)) }
-    if !facts.sender.isBounceSender { known.note(true, at: StableHash.of(facts.sender.bytes)) }
+    if let client = facts.client { add(StableHash.of(client.utf8)) }
+    if !facts.sender.isBounceSender { add(StableHash.of(facts.sender.bytes)) }
   }
+
+  private mutating func add(_ hash: UInt64) { known.update(hash, default: true) { _ in } }
 
   /// Whether the client or the very sender of a bounce's original is known.
   func include(_ origin: Source.Origin) -> Bool {

@@ -20,12 +20,19 @@ struct Generations<Value: Sendable>: Sendable {
 
   subscript(key: UInt64) -> Value? { young[key] ?? old[key] }
 
-  mutating func note(_ value: Value, at key: UInt64) {
+  /// Changes what is noted under a key, which is of the younger generation from then on.
+  @discardableResult
+  mutating func update<R>(
+    _ key: UInt64, default new: @autoclosure () -> Value, _ change: (inout Value) -> R
+  ) -> R {
     if young.count >= Self.limit, young[key] == nil {
+      // What is known of the key is moved, and not forgotten with its generation.
+      let known = old[key]
       swap(&young, &old)
       young.removeAll(keepingCapacity: true)
+      young[key] = known
     }
-    young[key] = value
+    return change(&young[key, default: old[key] ?? new()])
   }
 
   /// All values changed; the memory stays.

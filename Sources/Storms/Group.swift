@@ -176,11 +176,12 @@ struct GroupTable: Sendable {
 
   init(_ settings: DetectorSettings) {
     self.settings = settings
-    senders = HeavyHitters(taking: 4096)
-    users = HeavyHitters(taking: 2048)
-    clients = HeavyHitters(taking: 4096)
-    uids = HeavyHitters(taking: 256)
-    domains = HeavyHitters(taking: 1024)
+    let sample = (key: Offender.sender(.null), value: Group(settings))
+    senders = HeavyHitters(taking: 4096, like: sample)
+    users = HeavyHitters(taking: 2048, like: sample)
+    clients = HeavyHitters(taking: 4096, like: sample)
+    uids = HeavyHitters(taking: 256, like: sample)
+    domains = HeavyHitters(taking: 1024, like: sample)
   }
 
   func group(_ key: Offender) -> Group? {

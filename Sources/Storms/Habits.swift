@@ -13,10 +13,12 @@ struct Habits: Sendable {
   /// Takes in a message of an account, and says whether its client is strange to it.
   mutating func note(_ facts: MailFacts, birth: Timestamp) -> Bool {
     guard let (account, place) = Self.keys(facts) else { return false }
-    let first = min(places[place] ?? birth, birth)
-    let earliest = min(accounts[account] ?? birth, birth)
-    places.note(first, at: place)
-    accounts.note(earliest, at: account)
+    func earlier(_ seen: inout Timestamp) -> Timestamp {
+      seen = min(seen, birth)
+      return seen
+    }
+    let first = places.update(place, default: birth, earlier)
+    let earliest = accounts.update(account, default: birth, earlier)
     return birth.seconds(since: first) < Self.familiarity && first.seconds(since: earliest) > 1
   }
 

@@ -25,33 +25,35 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
   }
 
   /// Takes the memory of all its keys at once, so that a crowd of them does not make the program larger.
-  init(taking capacity: Int) {
+  /// - Parameter sample: any; nothing is kept of it.
+  init(taking capacity: Int, like sample: (key: Key, value: Value)) {
     self.init(capacity: capacity)
-    takeMemory()
-  }
-
-  /// An empty one of the same kind.
-  init(like other: HeavyHitters) {
-    capacity = other.capacity
-    halfLife = other.halfLife
-    if other.values.capacity >= capacity { takeMemory() }
-  }
-
-  private mutating func takeMemory() {
-    func taken<Element>(_: [Element]) -> [Element] {
-      // Memory is a program's once it is written to.
-      Array(unsafeUninitializedCapacity: capacity) { room, count in
-        UnsafeMutableRawBufferPointer(room).initializeMemory(as: UInt8.self, repeating: 0)
-        count = 0
-      }
-    }
-    keys = taken(keys)
-    values = taken(values)
-    weights = taken(weights)
-    errors = taken(errors)
-    heap = taken(heap)
-    places = taken(places)
+    // Memory is a program's once it is written to.
+    keys = Array(repeating: sample.key, count: capacity)
+    values = Array(repeating: sample.value, count: capacity)
+    weights = Array(repeating: 0, count: capacity)
+    errors = Array(repeating: 0, count: capacity)
+    heap = Array(repeating: 0, count: capacity)
+    places = Array(repeating: 0, count: capacity)
     slots.reserveCapacity(capacity)
+    empty()
+  }
+
+  /// An empty one of the same kind, with as much memory.
+  init(like other: HeavyHitters) {
+    self = other
+    empty()
+  }
+
+  private mutating func empty() {
+    keys.removeAll(keepingCapacity: true)
+    values.removeAll(keepingCapacity: true)
+    weights.removeAll(keepingCapacity: true)
+    errors.removeAll(keepingCapacity: true)
+    heap.removeAll(keepingCapacity: true)
+    places.removeAll(keepingCapacity: true)
+    slots.removeAll(keepingCapacity: true)
+    epoch = nil
   }
 
   var count: Int { keys.count }

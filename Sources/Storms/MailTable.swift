@@ -166,9 +166,7 @@ struct FailureBook: Sendable {
   func balance(_ key: Key) -> Balance? { balances[key.hash] }
 
   mutating func update<R>(_ key: Key, _ change: (inout Balance) -> R) -> R {
-    var balance = balances[key.hash] ?? Balance()
-    defer { balances.note(balance, at: key.hash) }
-    return change(&balance)
+    balances.update(key.hash, default: Balance(), change)
   }
 }
 
@@ -217,9 +215,9 @@ struct Correspondence: Sendable {
   private mutating func change(
     _ key: UInt64, at now: Timestamp, _ body: (inout Account) -> Void
   ) {
-    var account = accounts[key] ?? Account(time: now)
-    account.fade(to: now)
-    body(&account)
-    accounts.note(account, at: key)
+    accounts.update(key, default: Account(time: now)) { account in
+      account.fade(to: now)
+      body(&account)
+    }
   }
 }

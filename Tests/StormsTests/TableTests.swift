@@ -125,7 +125,7 @@ struct TableTests {
     var table = Generations(like: 0)
     let places = table.places
     #expect(places >= 2 * Generations<Int>.limit && table[3] == nil)
-    for key in 0..<100_000 { table.note(key, at: UInt64(key)) }
+    for key in 0..<100_000 { table.update(UInt64(key), default: 0) { $0 = key } }
     table.change { $0 += 1 }
     #expect(table[99_999] == 100_000 && table[UInt64(100_000 - Generations<Int>.limit)] != nil)
     #expect(table[3] == nil)
@@ -134,7 +134,7 @@ struct TableTests {
 
   @Test("heavy hitters that take their memory at once never need more")
   func takenAtOnce() {
-    var table = HeavyHitters<Int, Int>(taking: 100)
+    var table = HeavyHitters(taking: 100, like: (key: 0, value: 0))
     let room = table.room
     #expect(room >= 100 && table.count == 0)
     for key in 0..<1000 { _ = table.add(key, at: start, new: key) }
