@@ -104,6 +104,8 @@ public actor Watchdog {
   var look = StatusReport.Look()
   var troubles = Troubles()
   var clock: ClockWatch
+  /// The ledger's times are by the clock as it is.
+  var knowsClock = false
   var notes: [String]
   /// Of the ledger, as last read.
   var kept = 0

@@ -49,7 +49,7 @@ extension Watchdog {
     observe(fullPass: isFull)
     let now = WallClock.now()
     tendLedger(at: now, isThorough: isFull)
-    let knowsClock = tendClock()
+    if isFull || !knowsClock { tendClock() }
     // Begun while a disk was full, or another process had the hands.
     if isFull, !responder.isRecovered { tell(responder.recover(at: now), at: now) }
     if troubles[.queue] == nil {

@@ -79,6 +79,7 @@ extension Watchdog {
         }
         remembered = []
         pointed = [:]
+        knowsClock = false
         tell(responder.recover(at: now), at: now)
       }
       works(.ledger)
@@ -109,11 +110,11 @@ extension Watchdog {
   }
 
   /// Moves what is to run out, as soon as the ledger can be used.
-  /// - Returns: whether its times are by the clock as it is.
-  @discardableResult
-  func tendClock() -> Bool {
-    do throws(LedgerError) { try ledger.adopt(clock.reading) } catch { return false }
-    return true
+  func tendClock() {
+    do throws(LedgerError) {
+      try ledger.adopt(clock.reading)
+      knowsClock = true
+    } catch { knowsClock = false }
   }
 
   // MARK: The hands
