@@ -44,9 +44,6 @@ struct TrackedMessage: Sendable {
 /// The messages of the last while, at most `capacity`; the oldest makes room.
 struct MailTable: Sendable {
   private var ring: [TrackedMessage]
-  private var senders = HeldOnce<Address>()
-  private var domains = HeldOnce<[Domain]>()
-  private var keys = HeldOnce<[Offender]>()
   /// Serial number of the next message; a serial number stays valid until its place is taken again.
   private(set) var next = 0
   private var byID: [UInt64: Int] = [:]
@@ -88,11 +85,6 @@ struct MailTable: Sendable {
     _modify { yield &ring[serial % capacity] }
   }
 
-  /// Lets the message count in these groups.
-  mutating func enroll(_ serial: Int, in groups: [Offender]) {
-    self[serial].keys = keys(groups)
-  }
-
   mutating func insert(_ message: TrackedMessage) -> Int {
     let serial = next
     next += 1
@@ -106,8 +98,6 @@ struct MailTable: Sendable {
       }
     }
     ring[serial % capacity] = message
-    ring[serial % capacity].facts.sender = senders(message.facts.sender)
-    ring[serial % capacity].facts.domains = domains(message.facts.domains)
     if let pid = message.queuedBy {
       byProcess[Queued(id: message.identity.id, pid: pid)] = serial
     }

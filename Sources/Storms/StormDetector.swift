@@ -220,7 +220,7 @@ extension StormDetector {
       return
     }
     let keys = facts.traffic == .outbound ? facts.offenders(localDomains) : []
-    mail.enroll(serial, in: keys)
+    mail[serial].keys = keys
     let missing = max(0, facts.remoteCount - known.facts.remoteCount)
     for key in keys {
       let isNew = !known.keys.contains(key)
@@ -529,7 +529,7 @@ extension StormDetector {
     switch facts.traffic {
     case .outbound, .unclear:
       let keys = facts.offenders(localDomains)
-      mail.enroll(serial, in: keys)
+      mail[serial].keys = keys
       for key in keys { count(key, tally, facts, at: birth) }
       lately.add(tally, at: birth)
     case .notice where message.isUnsolicited:
