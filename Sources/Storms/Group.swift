@@ -169,6 +169,9 @@ struct GroupTable: Sendable {
   private var clients: HeavyHitters<Offender, Group>
   private var uids: HeavyHitters<Offender, Group>
   private var domains: HeavyHitters<Offender, Group>
+  /// Groups of the largest kind.
+  private static let most = 4096
+  /// The slot at which ``rest(at:)`` goes on.
   private var resting = 0
   private static let atOnce = 16
   /// For groups to come; those held keep the window they began with.
@@ -177,9 +180,9 @@ struct GroupTable: Sendable {
   init(_ settings: DetectorSettings) {
     self.settings = settings
     let sample = (key: Offender.sender(.null), value: Group(settings))
-    senders = HeavyHitters(taking: 4096, like: sample)
+    senders = HeavyHitters(taking: Self.most, like: sample)
     users = HeavyHitters(taking: 2048, like: sample)
-    clients = HeavyHitters(taking: 4096, like: sample)
+    clients = HeavyHitters(taking: Self.most, like: sample)
     uids = HeavyHitters(taking: 256, like: sample)
     domains = HeavyHitters(taking: 1024, like: sample)
   }
@@ -231,7 +234,7 @@ struct GroupTable: Sendable {
 
   /// A few groups of each kind in turn: those that have fallen silent give memory back.
   mutating func rest(at time: Timestamp) {
-    resting = (resting + Self.atOnce) % 4096
+    resting = (resting + Self.atOnce) % Self.most
     func rest(_ table: inout HeavyHitters<Offender, Group>) {
       for slot in resting..<max(resting, min(resting + Self.atOnce, table.count)) {
         table[slot].rest(at: time)
