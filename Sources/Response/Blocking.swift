@@ -69,13 +69,17 @@ extension Responder {
   public func unblock(_ entry: Address, by author: String, at now: Timestamp) -> [Outcome] {
     var outcomes: [Outcome] = []
     working("unblock", "\(entry)", &outcomes) { outcomes throws(Trouble) in
-      let standing = try attempt { try ledger.standingBlocks() }
+      // One that is leaving was unblocked before, and its line could not be taken out then.
+      let rows = try attempt { try ledger.blocks([.intended, .active, .leaving]) }
         .filter { $0.entry == entry.lowercased }
-      if standing.isEmpty { return }
-      try attempt {
-        try ledger.intendRemoval(
-          of: standing, why: "unblocked", by: author, at: now,
-          graceUntil: now + policy.blocking.grace)
+      if rows.isEmpty { return }
+      let standing = rows.filter { $0.state != .leaving }
+      if !standing.isEmpty {
+        try attempt {
+          try ledger.intendRemoval(
+            of: standing, why: "unblocked", by: author, at: now,
+            graceUntil: now + policy.blocking.grace)
+        }
       }
       try step(.removalIntended)
       try tend(now, &outcomes)

@@ -156,6 +156,22 @@ import Testing
     #expect(responder.tendBlocks(at: bench.now).compactMap(\.blocked).count == 1)
   }
 
+  @Test("an unblock that could not take its line out does so when it is given again")
+  func unblockAgain() throws {
+    let bench = try Workbench()
+    let responder = try bench.responder()
+    #expect(responder.perform([block(alice)], at: bench.now).compactMap(\.blocked).count == 1)
+    do {
+      let editor = try Descriptor.open(bench.badmailfrom, .write)
+      let told = responder.unblock(alice, by: "root", at: bench.now)
+      #expect(told.compactMap(\.failure).map(\.exitCode) == [75])
+      _ = consume editor
+    }
+    let again = try bench.responder().unblock(alice, by: "root", at: bench.now)
+    #expect(again.contains { if case .unblocked = $0 { true } else { false } })
+    #expect(try !bench.text(bench.badmailfrom).contains("alice"))
+  }
+
   @Test(
     "a daemon does not complain of a command that has the hands for a moment, but of one that keeps them"
   )
