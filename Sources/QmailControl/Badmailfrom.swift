@@ -69,11 +69,13 @@ public struct Badmailfrom: Sendable {
     if refusal == .beingWritten {
       throw BadmailfromError(
         .busy, path, "is open for writing in another program, and what that writes would be lost",
-        remedy: "close the editor; the daemon tries again by itself, a command has to be given again")
+        remedy:
+          "close the editor; the daemon tries again by itself, a command has to be given again")
     }
     throw BadmailfromError(
       .busy, path, "was changed by somebody else \(Self.attempts) times during the edit",
-      remedy: "it is left as it is; the daemon tries again by itself, a command has to be given again")
+      remedy:
+        "it is left as it is; the daemon tries again by itself, a command has to be given again")
   }
 
   /// - Returns: what the last look found to be in the way; nil when it is replaced.
