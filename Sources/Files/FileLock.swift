@@ -21,6 +21,10 @@ public struct FileLock: ~Copyable, Sendable {
   }
 
   private init(file: consuming Descriptor) { self.file = file }
+
+  // Closing alone is not enough while a copy of the descriptor is open: in a child between fork and exec, or in a thread with a
+  // descriptor table of its own.
+  deinit { flock(file.number, LOCK_UN) }
 }
 
 /// Who holds locks, without taking one: a tool that takes even a shared lock on qmail-send's `sendmutex` for a moment
