@@ -57,7 +57,7 @@ struct Episode: Sendable {
     }
     storm.lastSeen = max(storm.lastSeen, message.identity.birth)
     if storm.samples.count < 3 { storm.samples.append(message.identity.id) }
-    for domain in facts.domains { domains.add(StableHash.of(domain.text.utf8), at: now) }
+    domains.add(facts.domains.hashes, at: now)
     let origin = facts.origin.map { MailFacts(origin: $0, traffic: .unclear) }
     senders.add(StableHash.of((origin ?? facts).sender.bytes), at: now)
     if storm.kind == .bounceOut, let victim = origin?.sender.domain, storm.victims.count < 100,

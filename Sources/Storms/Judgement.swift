@@ -258,8 +258,8 @@ extension StormDetector {
       // Recipients that wait are counted as they stand; everybody else's share of them must not stay.
       lately.add(
         Tally(delivered: -tally.delivered, lingering: -tally.lingering), at: now)
-      if tally.lingering > 0, message.facts.domains.count <= 3 {
-        for domain in message.facts.domains {
+      if tally.lingering > 0 {
+        for domain in message.facts.domains.named {
           if let slot = deferrals.slot(of: domain) {
             deferrals[slot].window.add(Tally(lingering: -tally.lingering), at: now)
           }

@@ -124,9 +124,7 @@ extension StormDetector {
       mail[serial].facts.localCount += 1
     } else {
       mail[serial].facts.remoteCount += 1
-      if mail[serial].facts.domains.count < 64, !mail[serial].facts.domains.contains(domain) {
-        mail[serial].facts.domains.append(domain)
-      }
+      mail[serial].facts.domains.note(domain)
     }
     if mail[serial].isCounted {
       if channel == .remote { addRecipient(serial) }

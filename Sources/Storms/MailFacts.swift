@@ -35,29 +35,24 @@ struct MailFacts: Sendable {
   var isStrange = false
   var localCount: Int
   var remoteCount: Int
-  /// Different domains of the remote recipients, at most 64.
-  var domains: [Domain]
+  var domains = RecipientDomains()
 
   init(_ entry: Entry, localDomains: Set<Domain>) {
     sender = entry.sender.lowercased
     isListMarked = entry.isList || entry.sender.isQmailVERP || entry.sender.verpStem != nil
     localCount = entry.local.count
     remoteCount = entry.remote.count
-    domains = []
     traffic = .unclear
     let words = entry.subject.lazy.filter { $0 < 0x30 || $0 > 0x39 }
     subject = entry.subject.isEmpty ? 0 : StableHash.of(words)
-    func note(_ domain: Domain) {
-      if domains.count < 64, !domains.contains(domain) { domains.append(domain) }
-    }
-    for recipient in entry.remote { note(recipient.address.domain) }
+    for recipient in entry.remote { domains.note(recipient.address.domain) }
     for address in entry.unrouted {
       let domain = address.domain
       if domain.isEmpty || localDomains.contains(domain) {
         localCount += 1
       } else {
         remoteCount += 1
-        note(domain)
+        domains.note(domain)
       }
     }
     let goesOut = remoteCount > 0
@@ -88,7 +83,6 @@ struct MailFacts: Sendable {
     isListMarked = sender.isQmailVERP || sender.verpStem != nil
     localCount = 0
     remoteCount = 0
-    domains = []
   }
 
   /// The message a bounce tells about, as far as the bounce tells it. Its recipients are not known.
@@ -98,7 +92,6 @@ struct MailFacts: Sendable {
     isListMarked = origin.sender.isQmailVERP || origin.sender.verpStem != nil
     localCount = 0
     remoteCount = 0
-    domains = []
     switch origin.source {
     case .network(let client, _, let user):
       self.client = client

@@ -65,7 +65,7 @@ struct MailTable: Sendable {
       var message = TrackedMessage(
         identity: EntryIdentity(id: 0, birth: Timestamp(nanoseconds: .min)),
         facts: MailFacts(logged: sender, uid: nil))
-      message.facts.domains = Array(repeating: Domain(""), count: 2)
+      for domain in ["a", "b"] { message.facts.domains.note(Domain(domain)) }
       message.keys = Array(repeating: .sender(sender), count: 3)
       return message
     }

@@ -558,7 +558,7 @@ extension StormDetector {
     let sender = StableHash.of(facts.sender.bytes)
     groups.add(key, weight: Double(tally.messages), at: now) { group in
       group.window.add(tally, at: birth)
-      for domain in facts.domains { group.domains.add(StableHash.of(domain.text.utf8), at: now) }
+      group.domains.add(facts.domains.hashes, at: now)
       group.senders.add(sender, at: now)
       group.window.advance(to: now)
       group.normal.note(group.window.sum.messages, at: now)
@@ -609,8 +609,7 @@ extension StormDetector {
         goodSources.add(StableHash.of(facts.place.utf8), at: now)
         goodSenders.add(StableHash.of(facts.sender.bytes), at: now)
       }
-      guard facts.domains.count <= 3 else { return }
-      for domain in facts.domains {
+      for domain in facts.domains.named {
         let slot = deferrals.add(
           domain, weight: max(0, Double(tally.lingering + tally.delivered)), at: now,
           new: DomainDeferrals(settings))
@@ -643,13 +642,10 @@ extension StormDetector {
   mutating func noteBad(_ serial: Int, _ count: Int, domain: Domain? = nil) {
     let message = mail[serial]
     guard message.incident == nil, message.facts.traffic == .outbound else { return }
-    let domains = domain.map { [$0] } ?? Array(message.facts.domains.prefix(max(1, count)))
-    let hashes = domains.map { StableHash.of($0.text.utf8) }
-    for key in message.keys {
-      groups.change(key) { group in
-        for hash in hashes { group.badDomains.add(hash, at: now) }
-      }
-    }
+    let domains =
+      domain.map { [RecipientDomains.hash($0)] }
+      ?? Array(message.facts.domains.hashes.prefix(max(1, count)))
+    for key in message.keys { groups.change(key) { $0.badDomains.add(domains, at: now) } }
     badSources.add(StableHash.of(message.facts.place.utf8), at: now)
     badSenders.add(StableHash.of(message.facts.sender.bytes), at: now)
   }
