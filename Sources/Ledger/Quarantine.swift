@@ -48,7 +48,7 @@ extension Ledger {
           INSERT INTO quarantine (id, birth, state, sender, size, recipients, in_doubt, subject,
             via, intended, expires, note)
           VALUES (?, ?, 'intended', ?, 0, 0, 0, x'', 'unknown', ?, ?, ?)
-          ON CONFLICT DO NOTHING RETURNING \(Self.columns)
+          ON CONFLICT DO NOTHING
           """)
       let take = try database.makeStatement(
         sql: """
@@ -62,14 +62,22 @@ extension Ledger {
       var rows: [QuarantineRecord] = []
       for (identity, sender) in messages {
         let key: StatementArguments = [Int64(bitPattern: identity.id), identity.birth.column]
-        let order: StatementArguments = [sender.bytes.blob, now.column, expires.column, note]
-        var row = try Row.fetchOne(insert, arguments: key + order)
-        if row == nil {
-          let terms: StatementArguments = [note, keeping == nil, expires.column]
-          try take.execute(arguments: terms + key)
-          row = try Row.fetchOne(latest, arguments: key)
+        try insert.execute(
+          arguments: key + [sender.bytes.blob, now.column, expires.column, note])
+        if database.changesCount == 1 {
+          // Not read again: that would be half of what an order costs.
+          var facts = QuarantineRecord.Facts()
+          facts.sender = sender
+          rows.append(
+            QuarantineRecord(
+              id: database.lastInsertedRowID, identity: identity, state: .intended, facts: facts,
+              intended: now, expires: expires, note: note, released: 0))
+          continue
         }
-        if let row { rows.append(try Self.message(row)) }
+        try take.execute(arguments: [note, keeping == nil, expires.column] + key)
+        if let row = try Row.fetchOne(latest, arguments: key) {
+          rows.append(try Self.message(row))
+        }
       }
       return rows
     }

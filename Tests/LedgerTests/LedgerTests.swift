@@ -269,6 +269,23 @@ import Testing
     #expect(try ledger.blocksCreated(since: .noon) == 1)
   }
 
+  @Test(
+    "an order's rows are those that are stored, new ones and those a storm had chosen",
+    arguments: [nil, Duration.seconds(60)])
+  func order(keeping: Duration?) throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database)
+    let chosen = EntryIdentity(id: 12, birth: .noon)
+    let new = EntryIdentity(id: .max, birth: .noon - .seconds(1))
+    try ledger.intendQuarantine(of: [chosen], incident: 5, expires: .noon + .seconds(9), at: .noon)
+    let rows = try ledger.orderQuarantine(
+      of: [(new, Address([0, 255])), (chosen, .null)], note: "by root: spam", keeping: keeping,
+      at: .noon)
+    #expect(rows.map(\.identity) == [new, chosen] && rows.map(\.incident) == [nil, 5])
+    #expect(rows.allSatisfy { $0.keepsNothing == (keeping == nil) && $0.note == "by root: spam" })
+    for row in rows { #expect(try ledger.quarantine(number: row.id) == row) }
+  }
+
   @Test("a quarantined message's life, and one row a message that is not final")
   func quarantine() throws {
     let workshop = Workshop()
