@@ -193,7 +193,7 @@ final class SoakRun {
     }
     if isEarly || isLate {
       add(0.2501, "SIGKILL in a storm", excuses: 120) { try self.restart(SIGKILL) }
-      add(0.85, "SIGTERM", excuses: 120) { try self.restart(SIGTERM) }
+      add(0.93, "SIGTERM", excuses: 120) { try self.restart(SIGTERM) }
     } else {
       add(0.86, "policy reloaded") {
         try self.write(policy: Self.policies[period % 2])
