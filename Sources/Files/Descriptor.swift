@@ -193,6 +193,14 @@ public struct Descriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Lets two names of this directory change places at once.
+  /// - Throws: `EINVAL` where the filesystem cannot do that.
+  public func exchange(_ one: String, with other: String) throws(FileError) {
+    guard clinux_exchange(number, one, other) == 0 else {
+      throw FileError("exchange with \(other)", "\(path)/\(one)")
+    }
+  }
+
   public func unlink(_ name: String) throws(FileError) {
     guard unlinkat(number, name, 0) == 0 else { throw FileError("remove", "\(path)/\(name)") }
   }

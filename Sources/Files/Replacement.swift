@@ -6,10 +6,13 @@ public enum Replacement {
   ///
   /// - Parameters:
   ///   - lastLook: called just before the rename; throw from it to leave `path` as it is.
+  ///   - secondLook: called when the new file is in its place, with the status of the one that was there and is not yet removed; throw from
+  ///     it to put that one back. Not called where the filesystem cannot exchange names.
   ///   - durable: whether to fsync; false for files that are rebuilt at each start.
   public static func write<E: Error>(
     _ bytes: [UInt8], to path: String, mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil,
-    durable: Bool = true, lastLook: () throws(E) -> Void
+    durable: Bool = true, lastLook: () throws(E) -> Void,
+    secondLook: (_ displaced: FileStatus) throws(E) -> Void
   ) throws(ReplacementError<E>) {
     let cut = path.lastIndex(of: "/")
     let folder = cut.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
@@ -40,7 +43,23 @@ public enum Replacement {
           try? directory.unlink(temporary)
           throw ReplacementError<E>.refused(error)
         }
-        try directory.rename(temporary, to: name)
+        // Nobody looks where no look can refuse.
+        if E.self != Never.self, (try? directory.exchange(temporary, with: name)) != nil {
+          let displaced = try directory.status(of: temporary)
+          do { try secondLook(displaced) } catch {
+            try directory.exchange(temporary, with: name)
+            // Not ours: somebody else has replaced it in this moment, and theirs stays.
+            if try directory.status(of: temporary).inode != file.status().inode {
+              try directory.exchange(temporary, with: name)
+            }
+            try? directory.unlink(temporary)
+            throw ReplacementError<E>.refused(error)
+          }
+          // One that stays is removed by the next edit.
+          try? directory.unlink(temporary)
+        } else {
+          try directory.rename(temporary, to: name)
+        }
         if durable { try directory.sync() }
       } catch let error as FileError {
         try? directory.unlink(temporary)
@@ -61,7 +80,9 @@ public enum Replacement {
     durable: Bool = true
   ) throws(FileError) {
     do throws(ReplacementError<Never>) {
-      try write(bytes, to: path, mode: mode, owner: owner, durable: durable) { () throws(Never) in }
+      try write(
+        bytes, to: path, mode: mode, owner: owner, durable: durable,
+        lastLook: { () throws(Never) in }, secondLook: { _ throws(Never) in })
     } catch {
       switch error {
       case .file(let error): throw error

@@ -31,15 +31,17 @@ public struct Badmailfrom: Sendable {
   ///
   /// The file is replaced by rename, with its owner and mode, after a last look: if the administrator has changed it meanwhile,
   /// everything starts over from the new bytes; and an editor that has it open for writing would write into the old file, so it is
-  /// waited for. A missing file is created with mode 0644 and the directory's owner; it
+  /// waited for. Who came between the look and the rename is found by a second look, and the old file put back. A missing file is created with mode 0644 and the directory's owner; it
   /// stays, empty, when the last line goes.
   /// - Returns: whether the file changed; when nothing would change, nothing is written.
   @discardableResult
   public func replace(ownLines: [OwnLine]) throws(BadmailfromError) -> Bool {
-    try replace(ownLines: ownLines, beforeLastLook: {})
+    try replace(ownLines: ownLines, beforeLastLook: {}, beforeSecondLook: {})
   }
 
-  func replace(ownLines: [OwnLine], beforeLastLook: () -> Void) throws(BadmailfromError) -> Bool {
+  func replace(
+    ownLines: [OwnLine], beforeLastLook: () -> Void, beforeSecondLook: () -> Void = {}
+  ) throws(BadmailfromError) -> Bool {
     guard let dialect else {
       throw BadmailfromError(
         .unknownDialect, path, "cannot tell how this qmail-smtpd reads it, so it is not edited",
@@ -61,7 +63,7 @@ public struct Badmailfrom: Sendable {
       let bytes = BadmailfromText(old?.bytes ?? []).replacing(lines)
       if bytes == old?.bytes ?? [] { return false }
       guard bytes.count <= Self.limit else { throw tooLong }
-      refusal = try replace(old, by: bytes, beforeLastLook)
+      refusal = try replace(old, by: bytes, beforeLastLook, beforeSecondLook)
       if refusal == nil { return true }
       // To save in place takes no longer; a file that stays open is left to its editor.
       if refusal == .beingWritten { usleep(30_000) }
@@ -79,9 +81,10 @@ public struct Badmailfrom: Sendable {
   }
 
   /// - Returns: what the last look found to be in the way; nil when it is replaced.
-  private func replace(_ old: Found?, by bytes: [UInt8], _ beforeLastLook: () -> Void)
-    throws(BadmailfromError) -> LastLook?
-  {
+  private func replace(
+    _ old: Found?, by bytes: [UInt8], _ beforeLastLook: () -> Void,
+    _ beforeSecondLook: () -> Void
+  ) throws(BadmailfromError) -> LastLook? {
     // Closed after the rename: until then whoever opens the old file for writing waits, and it is the old one that they get. Not a
     // part of the loop above: in a loop's body Swift 6.3 never ends the life of such a `let x = try?`, and the file stays open.
     let held = try? Descriptor.open(path)
@@ -93,6 +96,13 @@ public struct Badmailfrom: Sendable {
         do throws(BadmailfromError) { now = try look() } catch { throw .failed(error) }
         guard now == old else { throw .changed }
         if held?.isBeingWritten() == true { throw .beingWritten }
+      } secondLook: { (displaced) throws(LastLook) in
+        beforeSecondLook()
+        guard displaced.inode == old?.status.inode else { throw .changed }
+        // Whoever found the old file by its name before that was taken from it is about to open it, within microseconds.
+        usleep(1000)
+        if held?.isBeingWritten() == true { throw .beingWritten }
+        if let now = try? held?.readAll(limit: Self.limit), now != old?.bytes { throw .changed }
       }
       return nil
     } catch {
@@ -182,23 +192,26 @@ public struct Badmailfrom: Sendable {
   }
 
   private func write(
-    _ bytes: [UInt8], over old: Found?, lastLook: () throws(LastLook) -> Void
+    _ bytes: [UInt8], over old: Found?, lastLook: () throws(LastLook) -> Void,
+    secondLook: (FileStatus) throws(LastLook) -> Void
   ) throws(ReplacementError<LastLook>) {
     if let status = old?.status {
       try Replacement.write(
         bytes, to: path, mode: status.permissions, owner: (status.uid, status.gid),
-        lastLook: lastLook)
+        lastLook: lastLook, secondLook: secondLook)
       return
     }
     let control = String(path.dropLast("/badmailfrom".count))
     let owner = try? FileStatus.of(control, following: true)
     do throws(ReplacementError<LastLook>) {
       try Replacement.write(
-        bytes, to: path, mode: 0o644, owner: owner.map { ($0.uid, $0.gid) }, lastLook: lastLook)
+        bytes, to: path, mode: 0o644, owner: owner.map { ($0.uid, $0.gid) }, lastLook: lastLook,
+        secondLook: secondLook)
     } catch {
       // Whoever owns a new file, mode 0644 lets qmail-smtpd read it.
       guard case .file(let reason) = error, reason.isPermission else { throw error }
-      try Replacement.write(bytes, to: path, mode: 0o644, lastLook: lastLook)
+      try Replacement.write(
+        bytes, to: path, mode: 0o644, lastLook: lastLook, secondLook: secondLook)
     }
   }
 }

@@ -128,6 +128,7 @@ extension Shim {
     WRAP(ssize_t, pwrite64, (int f, const void *b, size_t n, off64_t o), (f, b, n, o), 1, "wg", f, 0)
     WRAP(int, rename, (const char *a, const char *b), (a, b), 1, "w", AT_FDCWD, a)
     WRAP(int, renameat, (int d, const char *a, int e, const char *b), (d, a, e, b), 1, "w", d, a)
+    WRAP(int, renameat2, (int d, const char *a, int e, const char *b, unsigned f), (d, a, e, b, f), 1, "w", d, a)
     WRAP(int, unlink, (const char *a), (a), 1, "w", AT_FDCWD, a)
     WRAP(int, unlinkat, (int d, const char *a, int f), (d, a, f), 1, "w", d, a)
     WRAP(int, link, (const char *a, const char *b), (a, b), 1, "wg", AT_FDCWD, b)

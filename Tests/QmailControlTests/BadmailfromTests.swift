@@ -311,6 +311,33 @@ struct BadmailfromTests {
     #expect(try home.text().hasPrefix("a@b.c\nin place\n# qwarden begin\n"))
   }
 
+  @Test("an editor that had found the file by its name when it was replaced loses nothing either")
+  func editorComesLate() throws {
+    let home = try Home()
+    try home.write("control/badmailfrom", "a@b.c\n")
+    let replaced = "\(home.control)/.badmailfrom.qwarden-new"
+    let (begun, done) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    var looks = 0
+    let changed = try list(home).replace(
+      ownLines: [own("alice@mx.test")], beforeLastLook: { if looks == 1 { done.wait() } },
+      beforeSecondLook: {
+        looks += 1
+        guard looks == 1 else { return }
+        Thread.detachNewThread {
+          begun.signal()
+          let editor = open(replaced, O_WRONLY | O_APPEND)
+          write(editor, "in place\n", 9)
+          close(editor)
+          done.signal()
+        }
+        begun.wait()
+        usleep(100_000)
+      })
+    #expect(changed && looks == 2)
+    #expect(try home.text().hasPrefix("a@b.c\nin place\n# qwarden begin\n"))
+    #expect(!FileManager.default.fileExists(atPath: replaced))
+  }
+
   @Test("what cannot be replaced without harm is refused, with the reason, and left as it is")
   func refusals() throws {
     let home = try Home()

@@ -24,6 +24,9 @@ int clinux_eventfd(void);
 /// unshare(2): this thread's descriptors are its own from now on, as a fork's are; 0, or -1 with errno.
 int clinux_unshare_descriptors(void);
 
+/// renameat2(2), RENAME_EXCHANGE: two names of one directory change places at once; 0, or -1 with errno (EINVAL where the filesystem cannot).
+int clinux_exchange(int directory, const char *one, const char *other);
+
 /// fcntl(2), F_SETLEASE: a read lease on a file open for reading, told of by SIGURG, which is ignored where nobody asks for it; -1 with
 /// errno, EAGAIN when it is open for writing.
 int clinux_read_lease(int fd);
