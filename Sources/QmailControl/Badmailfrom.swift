@@ -31,12 +31,12 @@ public struct Badmailfrom: Sendable {
   ///
   /// The file is replaced by rename, with its owner and mode, after a last look: if the administrator has changed it meanwhile,
   /// everything starts over from the new bytes; and an editor that has it open for writing would write into the old file, so it is
-  /// waited for. Who came between the look and the rename is found by a second look, and the old file put back. A missing file is created with mode 0644 and the directory's owner; it
-  /// stays, empty, when the last line goes.
+  /// waited for. Who came between the look and the rename is found by a second look, and the old file put back. A missing file is
+  /// created with mode 0644 and the directory's owner; it stays, empty, when the last line goes.
   /// - Returns: whether the file changed; when nothing would change, nothing is written.
   @discardableResult
   public func replace(ownLines: [OwnLine]) throws(BadmailfromError) -> Bool {
-    try replace(ownLines: ownLines, beforeLastLook: {}, beforeSecondLook: {})
+    try replace(ownLines: ownLines, beforeLastLook: {})
   }
 
   func replace(

@@ -286,26 +286,31 @@ struct BadmailfromTests {
     #expect(try reader.readAll(limit: 100) == Array("a@b.c\nin place\n".utf8))
   }
 
+  /// An editor begins to add a line in place: its open waits while the file is held.
+  private func edit(_ path: String, _ done: DispatchSemaphore) {
+    let begun = DispatchSemaphore(value: 0)
+    Thread.detachNewThread {
+      begun.signal()
+      let editor = open(path, O_WRONLY | O_APPEND)
+      write(editor, "in place\n", 9)
+      close(editor)
+      done.signal()
+    }
+    begun.wait()
+    usleep(200_000)
+  }
+
   @Test("an editor that opens the file just before it is replaced is seen, and loses nothing")
   func editorOpens() throws {
     let home = try Home()
     try home.write("control/badmailfrom", "a@b.c\n")
     let path = home.badmailfrom
-    let (begun, done) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    let done = DispatchSemaphore(value: 0)
     var isFirst = true
     let changed = try list(home).replace(ownLines: [own("alice@mx.test")]) {
       guard isFirst else { return done.wait() }
       isFirst = false
-      Thread.detachNewThread {
-        begun.signal()
-        // Waits: a blocking open, as an editor's.
-        let editor = open(path, O_WRONLY | O_APPEND)
-        write(editor, "in place\n", 9)
-        close(editor)
-        done.signal()
-      }
-      begun.wait()
-      usleep(200_000)
+      edit(path, done)
     }
     #expect(changed)
     #expect(try home.text().hasPrefix("a@b.c\nin place\n# qwarden begin\n"))
@@ -316,22 +321,14 @@ struct BadmailfromTests {
     let home = try Home()
     try home.write("control/badmailfrom", "a@b.c\n")
     let replaced = "\(home.control)/.badmailfrom.qwarden-new"
-    let (begun, done) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    let done = DispatchSemaphore(value: 0)
     var looks = 0
     let changed = try list(home).replace(
       ownLines: [own("alice@mx.test")], beforeLastLook: { if looks == 1 { done.wait() } },
       beforeSecondLook: {
         looks += 1
         guard looks == 1 else { return }
-        Thread.detachNewThread {
-          begun.signal()
-          let editor = open(replaced, O_WRONLY | O_APPEND)
-          write(editor, "in place\n", 9)
-          close(editor)
-          done.signal()
-        }
-        begun.wait()
-        usleep(100_000)
+        edit(replaced, done)
       })
     #expect(changed && looks == 2)
     #expect(try home.text().hasPrefix("a@b.c\nin place\n# qwarden begin\n"))
