@@ -16,8 +16,7 @@ extension Ledger {
         sql: """
           INSERT INTO quarantine (id, birth, incident, state, sender, size, recipients, in_doubt,
             subject, via, intended, expires)
-          VALUES (?, ?, ?, 'intended', x'', 0, 0, 0, x'', 'unknown', ?, ?)
-          ON CONFLICT DO NOTHING
+          SELECT ?1, ?2, ?3, 'intended', x'', 0, 0, 0, x'', 'unknown', ?4, ?5 \(Self.unlessInHand)
           """)
       var new = 0
       for identity in identities {
@@ -47,8 +46,7 @@ extension Ledger {
         sql: """
           INSERT INTO quarantine (id, birth, state, sender, size, recipients, in_doubt, subject,
             via, intended, expires, note)
-          VALUES (?, ?, 'intended', ?, 0, 0, 0, x'', 'unknown', ?, ?, ?)
-          ON CONFLICT DO NOTHING
+          SELECT ?1, ?2, 'intended', ?3, 0, 0, 0, x'', 'unknown', ?4, ?5, ?6 \(Self.unlessInHand)
           """)
       let take = try database.makeStatement(
         sql: """
@@ -109,8 +107,7 @@ extension Ledger {
     try read { database in
       let ofNumber = try database.cachedStatement(
         sql: """
-          SELECT \(Self.columns) FROM quarantine WHERE id = ?
-          AND state NOT IN ('released', 'expired', 'abandoned') ORDER BY number
+          SELECT \(Self.columns) FROM quarantine WHERE id = ? AND \(Self.isOpen) ORDER BY number
           """)
       var rows: [UInt64: [QuarantineRecord]] = [:]
       for id in ids {
@@ -453,6 +450,12 @@ extension Ledger {
       try recordCopied([record], at: copied, note: note)
     }
   }
+
+  private static let isOpen = "state NOT IN ('released', 'expired', 'abandoned')"
+
+  /// One row at a time for a message: `?1` its number, `?2` its birth. Every writer's transaction is immediate, so nobody comes in between.
+  private static let unlessInHand =
+    "WHERE NOT EXISTS (SELECT 1 FROM quarantine WHERE id = ?1 AND birth = ?2 AND \(isOpen))"
 
   private static func list(_ states: Set<QuarantineRecord.State>) -> String {
     states.map { "'\($0.rawValue)'" }.joined(separator: ",")

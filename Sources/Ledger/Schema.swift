@@ -142,6 +142,13 @@ enum Schema {
       ahead INTEGER NOT NULL
     ) STRICT;
     """,
+    // Half of what a row cost. That a message has one open row is seen to where it is inserted.
+    """
+    DROP INDEX quarantine_open;
+    DROP INDEX quarantine_incident;
+    CREATE INDEX quarantine_incident ON quarantine(incident, state, gone)
+      WHERE incident IS NOT NULL;
+    """,
   ]
 
   /// Brings a database to ``version``, inside the caller's transaction.
