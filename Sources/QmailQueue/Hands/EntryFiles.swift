@@ -10,8 +10,13 @@ struct EntryFiles: ~Copyable {
   let layout: QueueLayout
   let queue: OpenQueue
   let mess: Descriptor?
+  /// As they were when opened. What tells a file from others does not change while it is open.
+  let messStatus: FileStatus?
+  private let info: FileStatus
   private let local: Descriptor?
+  private let localStatus: FileStatus?
   private let remote: Descriptor?
+  private let remoteStatus: FileStatus?
 
   /// Opens the files first and checks afterwards: what was checked is then what is held, whatever happens to the names later.
   /// - Parameters:
@@ -21,13 +26,17 @@ struct EntryFiles: ~Copyable {
     _ identity: EntryIdentity, sender: Address?, in layout: QueueLayout, _ queue: OpenQueue? = nil
   ) throws(RetirementRefusal) -> EntryFiles {
     let queue = if let queue { queue } else { try open(layout) }
-    let mess = try open(.mess, identity.id, .read, in: queue)
-    let local = try open(.local, identity.id, .readWrite, in: queue)
-    let remote = try open(.remote, identity.id, .readWrite, in: queue)
-    let named = try checkInfo(identity, sender: sender, in: queue)
+    let mess = try named(.mess, identity.id, .read, in: queue)
+    let messStatus = try status(mess, .read)
+    let local = try named(.local, identity.id, .readWrite, in: queue)
+    let localStatus = try status(local, .readWrite)
+    let remote = try named(.remote, identity.id, .readWrite, in: queue)
+    let remoteStatus = try status(remote, .readWrite)
+    let (info, named) = try readInfo(identity, sender: sender, in: queue)
     let files = EntryFiles(
-      identity: identity, sender: named, layout: layout, queue: queue, mess: mess, local: local,
-      remote: remote)
+      identity: identity, sender: named, layout: layout, queue: queue, mess: mess,
+      messStatus: messStatus, info: info, local: local, localStatus: localStatus, remote: remote,
+      remoteStatus: remoteStatus)
     try files.checkRecipients()
     return files
   }
@@ -38,12 +47,13 @@ struct EntryFiles: ~Copyable {
     }
   }
 
-  /// A plain file of the queue; nil when there is none of that name.
-  private static func open(
-    _ kind: QueueFile, _ id: UInt64, _ access: Descriptor.Access, in queue: OpenQueue
-  ) throws(RetirementRefusal) -> Descriptor? {
-    guard let file = try named(kind, id, access, in: queue) else { return nil }
-    return try plain(file, access)
+  private static func status(_ file: borrowing Descriptor?, _ access: Descriptor.Access)
+    throws(RetirementRefusal) -> FileStatus?
+  {
+    switch file {
+    case .some(let file): try plain(file, access)
+    case .none: nil
+    }
   }
 
   private static func named(
@@ -65,11 +75,13 @@ struct EntryFiles: ~Copyable {
       if error.code == ENOENT { return nil }
       throw refusal(error.code, path)
     }
-    return try plain(file, access)
+    _ = try plain(file, access)
+    return file
   }
 
-  private static func plain(_ file: consuming Descriptor, _ access: Descriptor.Access)
-    throws(RetirementRefusal) -> Descriptor
+  /// - Throws: where it is not a plain file, or one to be marked that has a second name.
+  private static func plain(_ file: borrowing Descriptor, _ access: Descriptor.Access)
+    throws(RetirementRefusal) -> FileStatus
   {
     let status = try Self.file { () throws(FileError) in try file.status() }
     if !status.isRegular { throw .damaged(path: file.path, why: "it is not a plain file") }
@@ -77,7 +89,7 @@ struct EntryFiles: ~Copyable {
       throw .damaged(
         path: file.path, why: "it has a second name (hard link), which would be marked too")
     }
-    return file
+    return status
   }
 
   private static func refusal(_ code: Int32, _ path: String) -> RetirementRefusal {
@@ -86,16 +98,22 @@ struct EntryFiles: ~Copyable {
       : .file(FileError("open", path, code: code))
   }
 
-  /// Makes sure that the names still mean this message: `todo/ID` absent, `info` with its exact mtime and sender, and each recipient
-  /// file the one that is open here (or gone, its recipients being done).
+  /// Makes sure that the names still mean this message: `todo/ID` absent, `info` the file that was read, with its exact mtime, and each
+  /// recipient file the one that is open here (or gone, its recipients being done).
   borrowing func check() throws(RetirementRefusal) {
-    _ = try Self.checkInfo(identity, sender: sender, in: queue)
+    if try Self.status(.todo, identity.id, in: queue) != nil { throw .unprocessed }
+    guard let named = try Self.status(.info, identity.id, in: queue) else { throw .gone }
+    guard named.isSameFile(as: info), named.modified == identity.birth else {
+      throw Self.takenInLater
+    }
     try checkRecipients()
   }
 
-  /// - Returns: the sender.
-  private static func checkInfo(_ identity: EntryIdentity, sender: Address?, in queue: OpenQueue)
-    throws(RetirementRefusal) -> Address
+  private static let takenInLater = RetirementRefusal.notTheSame("it was taken in at another time")
+
+  /// - Returns: what stands for the message from now on, and its sender.
+  private static func readInfo(_ identity: EntryIdentity, sender: Address?, in queue: OpenQueue)
+    throws(RetirementRefusal) -> (FileStatus, Address)
   {
     let id = identity.id
     if try status(.todo, id, in: queue) != nil { throw .unprocessed }
@@ -105,19 +123,18 @@ struct EntryFiles: ~Copyable {
       throw .damaged(path: queue.path(.info, id), why: "it is not a plain file")
     }
     let found = try file { () throws(FileError) in try info.readOnce(limit: 4096) }
-    guard status.modified == identity.birth else {
-      throw .notTheSame("it was taken in at another time")
-    }
+    guard status.modified == identity.birth else { throw takenInLater }
     guard let named = InfoFile.sender(found), sender == nil || sender == named else {
       throw .notTheSame("it has another sender")
     }
-    return named
+    return (status, named)
   }
 
   private borrowing func checkRecipients() throws(RetirementRefusal) {
     for channel in Channel.allCases {
       guard let named = try Self.status(.init(channel), identity.id, in: queue) else { continue }
-      guard let held = try status(of: channel), held.isSameFile(as: named) else {
+      let held = channel == .local ? localStatus : remoteStatus
+      guard let held, held.isSameFile(as: named) else {
         throw .notTheSame("its \(channel.rawValue) recipients are in another file")
       }
     }

@@ -217,7 +217,7 @@ public final class QuarantineStore: Sendable {
 
   // MARK: Writing
 
-  /// Copies a message from the open `mess/…/ID` and writes its envelope; durable only after ``syncBatch()``.
+  /// Copies a message of `message.size` bytes from the open `mess/…/ID` and writes its envelope; durable only after ``syncBatch()``.
   /// - Parameter beginning: what has been read of the message already.
   /// - Throws: `.exists` when the store has it already. A copy cut short is replaced.
   func add(
@@ -251,8 +251,6 @@ public final class QuarantineStore: Sendable {
     _ message: QuarantinedMessage, from source: borrowing Descriptor, _ beginning: [UInt8],
     to file: borrowing Descriptor
   ) throws(FileError) -> EnvelopeFormat.Envelope {
-    var message = message
-    message.size = try source.status().size
     var (bytes, states) = EnvelopeFormat.encode(message)
     let start = Int64(bytes.count)
     bytes += beginning

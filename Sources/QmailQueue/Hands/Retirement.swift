@@ -28,6 +28,7 @@ public struct Retirement: ~Copyable, Sendable {
 
   public var identity: EntryIdentity { files.identity }
   public var sender: Address { files.sender }
+  private var size: Int64 { files.messStatus?.size ?? 0 }
 
   private init(
     files: consuming EntryFiles, envelope: consuming QuarantineEnvelope?,
@@ -72,10 +73,10 @@ public struct Retirement: ~Copyable, Sendable {
   /// The message as far as its head tells of it, and its recipients still to be tried. Read once, from the file that is held.
   public mutating func readEntry() throws(RetirementRefusal) -> Entry {
     var entry = Entry(identity: identity, sender: sender)
+    entry.size = size
     do throws(FileError) {
       switch files.mess {
       case .some(let mess):
-        entry.size = try mess.status().size
         var limit = Int(min(entry.size, Int64(OpenQueue.firstRead)))
         beginning = try mess.read(limit: limit)
         var head = MessageHead(beginning)
@@ -120,7 +121,8 @@ public struct Retirement: ~Copyable, Sendable {
     into store: QuarantineStore, at now: Timestamp, boot: String = WallClock.bootID()
   ) throws(QuarantineError) {
     let message = QuarantinedMessage(
-      identity: identity, sender: sender, size: 0, taken: now, boot: boot, recipients: recipients)
+      identity: identity, sender: sender, size: size, taken: now, boot: boot,
+      recipients: recipients)
     guard self.store == nil else { return }  // copied already
     switch files.mess {
     case .some(let source):

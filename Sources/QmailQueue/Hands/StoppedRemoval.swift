@@ -57,6 +57,7 @@ public struct UnprocessedRetirement: ~Copyable {
   public let sender: Address
   private let layout: QueueLayout
   private let mess: Descriptor
+  private let size: Int64
   private var envelope: QuarantineEnvelope?
   public let recipients: [QuarantinedRecipient]
 
@@ -82,6 +83,8 @@ public struct UnprocessedRetirement: ~Copyable {
     guard let mess = try EntryFiles.open(message, .read) else {
       throw .damaged(path: message, why: "the message itself is missing")
     }
+    let size: Int64
+    do throws(FileError) { size = try mess.status().size } catch { throw .file(error) }
     // Nobody has routed them yet: as remote ones they are given back as they are, with no virtual domain's prepend to strip.
     var offset: Int64 = 0
     let recipients = envelope.recipients.map { address in
@@ -89,7 +92,7 @@ public struct UnprocessedRetirement: ~Copyable {
       return QuarantinedRecipient(address: address, channel: .remote, offset: offset)
     }
     return UnprocessedRetirement(
-      identity: identity, sender: sender, layout: layout, mess: mess, envelope: nil,
+      identity: identity, sender: sender, layout: layout, mess: mess, size: size, envelope: nil,
       recipients: recipients)
   }
 
@@ -98,7 +101,7 @@ public struct UnprocessedRetirement: ~Copyable {
     into store: QuarantineStore, at now: Timestamp, boot: String = WallClock.bootID()
   ) throws(QuarantineError) {
     let message = QuarantinedMessage(
-      identity: identity, sender: sender, size: 0, taken: now, boot: boot, phase: .unprocessed,
+      identity: identity, sender: sender, size: size, taken: now, boot: boot, phase: .unprocessed,
       recipients: recipients)
     envelope = try store.add(message, from: mess)
   }
