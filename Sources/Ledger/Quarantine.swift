@@ -37,8 +37,8 @@ extension Ledger {
   ///   - keeping: how long the copy is kept; nil: not at all, see ``QuarantineRecord/keepsNothing``.
   /// - Returns: the latest row of each message, in their order.
   public func orderQuarantine(
-    of messages: [(identity: EntryIdentity, sender: Address)], note: String, keeping: Duration?,
-    at now: Timestamp
+    of messages: ArraySlice<(identity: EntryIdentity, sender: Address)>, note: String,
+    keeping: Duration?, at now: Timestamp
   ) throws(LedgerError) -> [QuarantineRecord] {
     let expires = keeping.map { now + $0 } ?? now
     return try write { database in

@@ -7,7 +7,7 @@ import QmailQueue
 extension Responder {
   /// Looks at those first that a delivery in flight may leave a bounce for, then at `limit` of the others in turn.
   func watch(limit: Int, _ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
-    var rows = try attempt { try ledger.departing(inDoubtOnly: true, limit: Self.smallestBatch) }
+    var rows = try attempt { try ledger.departing(inDoubtOnly: true, limit: Self.smallestLot) }
     let urgent = Set(rows.map(\.id))
     var others = try attempt {
       try ledger.departing(after: cursors.watching, limit: limit)

@@ -74,13 +74,10 @@ public struct UnprocessedMessage: Sendable, Hashable {
   }
 }
 
-/// Orders of an administrator, carried out at once and beside a running daemon: each batch is taken through all steps under the
+/// Orders of an administrator, carried out at once and beside a running daemon: each lot is taken through all steps under the
 /// hands' lock.
 extension Responder {
-  /// At most so many messages are taken out between two looks at the rest of an order; within it in batches.
-  public static var lot: Int { largestBatch }
-
-  /// Takes messages out of the queue. Each batch is committed to the ledger just before it is touched, so that an order broken off
+  /// Takes messages out of the queue. Each part of a lot is committed to the ledger just before it is touched, so that an order broken off
   /// leaves little behind.
   /// - Returns: what became of each message; and what stopped the work, if anything did: messages without a fate were not touched.
   public func remove(
@@ -88,8 +85,12 @@ extension Responder {
     at now: Timestamp
   ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
     carryOut(messages, by: order) { lot, isHeld, outcomes throws(Trouble) in
-      let rows = try intend(lot, by: order, now, &outcomes)
-      _ = try retire(rows, now, &outcomes)
+      let keeping = keeping(order)
+      _ = try retire(lot.count, now, &outcomes) { [ledger] part throws(Trouble) in
+        try attempt {
+          try ledger.orderQuarantine(of: lot[part], note: order.note, keeping: keeping, at: now)
+        }[...]
+      }
       // qmail-send is stopped: nobody else ends what is marked now.
       if isHeld { try removeForQmail(lot.map(\.identity), now, &outcomes) }
       return true
@@ -98,7 +99,7 @@ extension Responder {
 
   typealias Chosen = (identity: EntryIdentity, sender: Address)
 
-  /// - Parameter body: takes one batch through all steps, under the hands' lock and, where `isHeld`, with qmail-send kept from starting;
+  /// - Parameter body: takes one lot through all steps, under the hands' lock and, where `isHeld`, with qmail-send kept from starting;
   ///   false: nothing was touched.
   func carryOut(
     _ messages: [Chosen], by order: RemovalOrder,
@@ -107,7 +108,7 @@ extension Responder {
     var fates: [EntryIdentity: RemovalFate] = [:]
     var rest = messages[...]
     while !rest.isEmpty {
-      let lot = rest.prefix(batch.size)
+      let lot = rest.prefix(lotSize.messages)
       rest = rest.dropFirst(lot.count)
       let begun = WallClock.monotonic()
       var outcomes: [Outcome] = []
@@ -119,7 +120,7 @@ extension Responder {
           }
         }
         if !isDone { return (fates, nil) }
-        batch.lasted(WallClock.monotonic() - begun, lot.count)
+        lotSize.lasted(WallClock.monotonic() - begun, lot.count)
         for case .quarantined(let record) in outcomes {
           fates[record.identity] = .removed(inDoubt: record.facts.inDoubt)
         }
@@ -145,6 +146,10 @@ extension Responder {
     return (fates, nil)
   }
 
+  private func keeping(_ order: RemovalOrder) -> Duration? {
+    order.keepsCopy ? policy.quarantine.keep : nil
+  }
+
   /// Commits the order, and finishes what another process has begun with these messages.
   /// - Returns: the rows that nothing has been done for yet.
   func intend(
@@ -152,8 +157,7 @@ extension Responder {
   ) throws(Trouble) -> [QuarantineRecord] {
     let rows = try attempt {
       try ledger.orderQuarantine(
-        of: lot, note: order.note, keeping: order.keepsCopy ? policy.quarantine.keep : nil,
-        at: now)
+        of: lot[...], note: order.note, keeping: keeping(order), at: now)
     }
     try step(.quarantineIntended)
     let begun = rows.filter { $0.state == .copied }

@@ -49,9 +49,9 @@ public final class Responder {
   private var heldSince: Int64?
 
   /// Set by tests: true stops the work there, as a kill would.
-  var stopAfter: ((Step) -> Bool)?
+  var stopAfter: (@Sendable (Step) -> Bool)?
   /// Looks for deliveries under way; replaced by tests.
-  var look: () throws -> DeliveriesInFlight = { try DeliveriesInFlight.look() }
+  var look: @Sendable () throws -> DeliveriesInFlight = { try DeliveriesInFlight.look() }
 
   /// Actions kept for a ledger that cannot be written at the moment.
   private static let longestWait = 200_000
@@ -65,7 +65,9 @@ public final class Responder {
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
   var tended: FileStatus??
   var cursors = Cursors()
-  var batch = BatchSize()
+  var lotSize = LotSize()
+  /// When qmail-send was last seen to run, or nothing could be done for it, by the monotonic clock.
+  var sawSender = Int64.min / 2
   var lastForgot: Timestamp?
   /// Since when there has been nothing to do, and until when there will be nothing unless something changes.
   private var rest: (mark: Ledger.Mark, since: Timestamp, until: Timestamp)?
@@ -79,24 +81,6 @@ public final class Responder {
     var retiring: Int64 = 0
     var finishing: Int64 = 0
     var watching: Int64 = 0
-  }
-
-  /// How many messages make a batch: a large one costs less for each, as the disk is waited for once, but neither the poll nor the watchdog's
-  /// ping may wait for it.
-  struct BatchSize {
-    private(set) var size = Responder.smallestBatch
-    /// Four descriptors a message, and some for everything else.
-    private static let limit = min(
-      Responder.largestBatch, max(Responder.smallestBatch, DescriptorLimit.raised / 5 - 50))
-
-    /// - Parameter nanoseconds: that a batch of `count` took.
-    mutating func lasted(_ nanoseconds: Int64, _ count: Int) {
-      if nanoseconds > 500_000_000 {
-        size = max(size / 2, Responder.smallestBatch)
-      } else if nanoseconds < 250_000_000, count >= size {
-        size = min(size * 2, Self.limit)
-      }
-    }
   }
 
   public init(
@@ -313,16 +297,7 @@ public final class Responder {
     return opened
   }
 
-  /// A look that is worth something: while qmail has forked a delivery and not yet started its program, whom it is for cannot be told,
-  /// so look again after a moment.
-  func settledLook() throws(Trouble) -> DeliveriesInFlight {
-    var found = try attempt { try look() }
-    for _ in 0..<25 where found.startingUp > 0 {
-      Pause.milliseconds(2)
-      found = try attempt { try look() }
-    }
-    return found
-  }
+  func settledLook() throws(Trouble) -> DeliveriesInFlight { try .settled(look) }
 
   /// ``Recovery`` with our looks.
   func recover(
@@ -336,6 +311,21 @@ public final class Responder {
         throw .file(FileError("look for deliveries", "/proc"))
       }
     }
+  }
+}
+
+extension DeliveriesInFlight {
+  /// A look that is worth something: while qmail has forked a delivery and not yet started its program, whom it is for cannot be told,
+  /// so look again after a moment.
+  static func settled(_ look: () throws -> DeliveriesInFlight) throws(Trouble)
+    -> DeliveriesInFlight
+  {
+    var found = try attempt { try look() }
+    for _ in 0..<25 where found.startingUp > 0 {
+      Pause.milliseconds(2)
+      found = try attempt { try look() }
+    }
+    return found
   }
 }
 

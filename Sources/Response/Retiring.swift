@@ -3,22 +3,22 @@ import Ledger
 import Mail
 import Policy
 import QmailQueue
+import Synchronization
 
-/// Setting messages aside: batches through the steps in the one order that is safe. Each step's rows are committed before the next
-/// step touches anything; see ``QuarantineRecord/State`` for what each state promises.
+/// Setting messages aside: lots, each in batches on two threads. While one waits, for the disk, the ledger or a delivery that is just ending, the
+/// other works.
 extension Responder {
-  /// Messages of the first batch. Each holds up to four descriptors while it is open, and the usual limit is 1024.
-  static let smallestBatch = 128
-  /// Where the limit may be raised.
-  static let largestBatch = 2048
+  /// Messages of the first lot.
+  static let smallestLot = 128
+  public static let largestLot = 8192
   /// A younger message is in its first delivery, which begins a millisecond after its birth (experiment, notqmail 1.09): what it leaves pending
   /// is known only afterwards, and most of a storm's fast failures are gone by then.
   static let firstAttempt = 0.15
   /// Departing entries looked at in one tick.
   static let watched = 1024
 
-  /// A bounded piece of work on the quarantine (at most a batch copied and marked, 1024 watched): watches marked entries, sweeping
-  /// their bounces; finishes what was left half done; copies and marks a batch. Call it at every poll, and again soon while
+  /// A bounded piece of work on the quarantine (at most a lot copied and marked, 1024 watched): watches marked entries, sweeping
+  /// their bounces; finishes what was left half done; copies and marks a lot. Call it at every poll, and again soon while
   /// ``QuarantineProgress/hasMore``.
   public func quarantineTick(at now: Timestamp) -> QuarantineProgress {
     var progress = QuarantineProgress()
@@ -31,9 +31,9 @@ extension Responder {
         try withHands { () throws(Trouble) in
           try resolveReleases(now, &outcomes)
           // While a storm is being set aside, its backlog comes first.
-          try watch(limit: waiting > 0 ? Self.smallestBatch : Self.watched, now, &outcomes)
+          try watch(limit: waiting > 0 ? Self.smallestLot : Self.watched, now, &outcomes)
           try finishCopied(now, &outcomes)
-          progress.hasMore = try retireBatch(now, &outcomes)
+          progress.hasMore = try retireLot(now, &outcomes)
         }
       }
       (progress.waiting, progress.leaving) = try unfinished()
@@ -46,153 +46,62 @@ extension Responder {
     return (waiting, try attempt { try ledger.departingCount() })
   }
 
-  /// - Returns: whether the batch was full and none of it postponed.
-  private func retireBatch(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool {
+  /// - Returns: whether the lot was full and none of it postponed.
+  private func retireLot(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool {
     let begun = WallClock.monotonic()
-    let limit = batch.size
-    let dealt = try retire(try nextIntended(limit), now, &outcomes)
-    batch.lasted(WallClock.monotonic() - begun, dealt)
+    let limit = lotSize.messages
+    let rows = try nextIntended(limit)
+    let dealt = try retire(rows.count, now, &outcomes) { rows[$0] }
+    lotSize.lasted(WallClock.monotonic() - begun, dealt)
     return dealt == limit
   }
 
-  /// Takes at most a batch of intended messages through all steps. The caller holds the hands' lock.
-  /// - Returns: how many rows were dealt with (not postponed).
-  func retire(_ rows: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome])
-    throws(Trouble) -> Int
-  {
-    if rows.isEmpty { return 0 }
-    // A deletion needs room for one batch only, and often it is made because there is none.
-    if rows.contains(where: { !$0.keepsNothing }) { try checkRoom() }
+  /// Takes a lot of messages through all steps. The caller holds the hands' lock.
+  /// - Parameter rows: gives the rows of a part of the lot, committed; asked once for each part.
+  /// - Returns: how many were dealt with (not postponed).
+  func retire(
+    _ count: Int, _ now: Timestamp, _ outcomes: inout [Outcome],
+    _ rows: @Sendable (Range<Int>) throws(Trouble) -> ArraySlice<QuarantineRecord>
+  ) throws(Trouble) -> Int {
+    if count == 0 { return 0 }
     let store = try quarantine()
-    let boot = WallClock.bootID()
-    var look = try settledLook()
-    var dealt = 0
-
-    // Copies. The queue is only read.
-    let opening = Opening(
-      layout: layout, queue: try attempt { try OpenQueue(opening: layout) }, policy: policy,
-      look: look, now: now)
-    let all = rows.map { Passage($0) }
-    try forEach(all, nil) { $0.open(by: opening) }
-    var passages: [Passage] = []
-    var left: [(why: String, records: [QuarantineRecord])] = []
-    func leave(_ record: QuarantineRecord, _ why: String) {
-      if left.last?.why == why {
-        left[left.count - 1].records.append(record)
-      } else {
-        left.append((why, [record]))
+    let batch = RetiringBatch(
+      places: places, layout: layout, policy: policy, ledger: ledger, look: look,
+      stopAfter: stopAfter, now: now)
+    let all = Mutex(RetiringBatch.Account())
+    var trouble: Trouble?
+    let parts = LotSize.batches(of: count)
+    do throws(Trouble) {
+      try TwoThreads.run(parts.count) { index throws(Trouble) in
+        var account = RetiringBatch.Account()
+        defer { all.withLock { $0.add(account) } }
+        try batch.take(try rows(parts[index]), &account)
+        return true
       }
+    } catch {
+      if case .stopped = error { throw error }
+      trouble = error
     }
-    let released = try releasedPIDs(of: all)
-    for passage in all {
-      switch passage.judgement {
-      case .open(let pid):
-        if let pid, released.contains(pid),
-          try attempt({
-            try ledger.wasReleased(pid: pid, before: passage.record.identity.birth)
-          })
-        {
-          passage.close()
-          leave(passage.record, "it was released from quarantine, and is not set aside again")
-        } else {
-          passages.append(passage)
-        }
-      case .abandon(let why): leave(passage.record, why)
-      case .postpone: break
-      case .failed(let refusal):
-        fail(
-          "set aside", "\(passage.record.identity.id)", .refusal(refusal),
-          incident: passage.record.incident, &outcomes)
-      }
+    let account = all.withLock { $0 }
+    for (record, refusal) in account.failures {
+      fail(
+        "set aside", "\(record.identity.id)", .refusal(refusal), incident: record.incident,
+        &outcomes)
     }
-    try forEach(passages, .copied) { $0.copy(into: store, at: now, boot: boot) }
-    if let failure = passages.lazy.compactMap(\.copyFailure).first(where: { $0.kind != .exists }) {
-      // Most likely there is no room: what there is of this batch goes.
-      for passage in passages where passage.copyFailure == nil { try? cancel(passage, store) }
-      throw .store(failure)
+    for (why, records) in account.abandoned { try tellAbandoned(records, why, now, &outcomes) }
+    try tell(account.done, now, &outcomes)
+    try discard(account.done, store, now, &outcomes)
+    if !account.begun.isEmpty {
+      let look = try settledLook()
+      for record in account.begun { try finish(record, store, look, now, &outcomes) }
     }
-    for passage in passages where passage.copyFailure != nil {
-      // A copy without its row: left by a process that was killed. Nothing was marked, or recovery will see it.
-      passage.close()
-      try finish(passage.record, store, look, now, &outcomes)
-    }
-    passages.removeAll { $0.copyFailure != nil }
-    for (why, records) in left {
-      try abandon(records, why: why, now, &outcomes)
-      dealt += records.count
-    }
-    if passages.isEmpty { return dealt }
-    try attempt { try store.syncBatch() }
-    try step(.copiesFlushed)
-    try attempt { try ledger.recordCopied(passages.map(\.record), at: now) }
-    for passage in passages { passage.change { $0.state = .copied } }
-    try step(.copiesRecorded)
-
-    // Bounces out of qmail-send's sight, for good before the first mark.
-    try forEach(passages, .bounceAside) { $0.moveBounceAside(into: store) }
-    dealt += try giveUpRefused(&passages, store, now, &outcomes)
-    try attempt { try store.syncBatch() }
-    try step(.bouncesFlushed)
-
-    // Who is being delivered to right now is not known to be pending: leave it for a later tick.
-    look = try settledLook()
-    for passage in passages where passage.isBusy(look) { try postpone(passage, store, now) }
-    passages.removeAll { !$0.isOpen }
-    Pause.untilDoneIsWritten()
-    try forEach(passages, .marked) { $0.mark() }
-    dealt += try giveUpRefused(&passages, store, now, &outcomes)
-
-    // Deliveries that began between the look and the marks: their recipients are in doubt.
-    Pause.untilDoneIsWritten()
-    let last = try settledLook()
-    try forEach(passages, nil) { $0.noteDeliveries(last) }
-    dealt += try giveUpRefused(&passages, store, now, &outcomes)
-    var done: [QuarantineRecord] = []
-    for passage in passages {
-      let record = passage.record
-      if record.facts.recipients == 0 {
-        dealt += try giveUp(passage, because: .alreadyDone, store, now, &outcomes)
-      } else {
-        done.append(record)
-      }
-    }
-    try step(.deliveriesNoted)
-    try attempt { try ledger.recordMarked(done, at: now) }
-    try step(.marksRecorded)
-    try tell(done, now, &outcomes)
-    try discard(done, store, now, &outcomes)
-    return dealt + done.count
-  }
-
-  /// Takes each message through one step, on two threads; in tests that stop after a step, one by one.
-  private func forEach(
-    _ passages: [Passage], _ step: Step?, _ body: @Sendable (Passage) -> Void
-  ) throws(Trouble) {
-    guard stopAfter == nil else {
-      for passage in passages {
-        body(passage)
-        if let step { try self.step(step) }
-      }
-      return
-    }
-    TwoThreads.run(passages.count) { index throws(Never) in
-      body(passages[index])
-      return passages[index].copyFailure.map { $0.kind == .exists } ?? true
-    }
-  }
-
-  /// The qmail-queues that messages were given back by lately; asked only where one of these messages may be such a one.
-  private func releasedPIDs(of passages: [Passage]) throws(Trouble) -> Set<Int32> {
-    let births = passages.compactMap { passage in
-      if case .open(.some) = passage.judgement { passage.record.identity.birth } else { nil }
-    }
-    guard let first = births.min() else { return [] }
-    return try attempt { try ledger.releasePIDs(since: first - .seconds(86_400)) }
+    if let trouble { throw trouble }
+    return account.done.count + account.abandoned.reduce(0) { $0 + $1.records.count }
   }
 
   // MARK: The parts
 
-  /// The next batch of chosen messages; goes round, so that postponed ones do not keep the others waiting.
+  /// The next lot of chosen messages; goes round, so that postponed ones do not keep the others waiting.
   private func nextIntended(_ limit: Int) throws(Trouble) -> [QuarantineRecord] {
     var rows = try attempt {
       try ledger.quarantine([.intended], after: cursors.retiring, limit: limit)
@@ -205,71 +114,20 @@ extension Responder {
     return rows
   }
 
+  func checkRoom() throws(Trouble) { try Self.checkRoom(places.state, policy) }
+
   /// The floors hold here too: a storm's intents may be many more than there is room for.
-  func checkRoom() throws(Trouble) {
+  static func checkRoom(_ state: String, _ policy: Policy) throws(Trouble) {
     let free: (space: Double, inodes: Double)
-    do throws(FileError) { free = try Folder.free(places.state) } catch { throw .file(error) }
+    do throws(FileError) { free = try Folder.free(state) } catch { throw .file(error) }
     if free.space < policy.quarantine.minimumFreeSpace {
       throw .other(
-        "\(places.state): too little of the disk is free (quarantine: minimum-free-space); free some"
+        "\(state): too little of the disk is free (quarantine: minimum-free-space); free some"
       )
     }
     if free.inodes < policy.quarantine.minimumFreeInodes {
       throw .other(
-        "\(places.state): too few inodes are free (quarantine: minimum-free-inodes); free some")
-    }
-  }
-
-  /// Back to `intended`: the queue as it was, the copy gone.
-  private func postpone(_ passage: Passage, _ store: QuarantineStore, _ now: Timestamp)
-    throws(Trouble)
-  {
-    try cancel(passage, store)
-    try attempt { try ledger.move([passage.record], to: .intended, at: now) }
-  }
-
-  /// Gives up those that refused the step just made, and takes them out of `passages`.
-  /// - Returns: how many rows are dealt with for good.
-  private func giveUpRefused(
-    _ passages: inout [Passage], _ store: QuarantineStore, _ now: Timestamp,
-    _ outcomes: inout [Outcome]
-  ) throws(Trouble) -> Int {
-    var dealt = 0
-    for passage in passages {
-      guard let refusal = passage.refusal else { continue }
-      dealt += try giveUp(passage, because: refusal, store, now, &outcomes)
-    }
-    passages.removeAll { $0.refusal != nil }
-    return dealt
-  }
-
-  /// A step refused. Before the first mark the message is left in the queue; after it, the row stays `copied` and ``finishCopied(_:_:)``
-  /// carries it forward.
-  /// - Returns: 1 when the row is dealt with for good.
-  private func giveUp(
-    _ passage: Passage, because refusal: RetirementRefusal, _ store: QuarantineStore,
-    _ now: Timestamp, _ outcomes: inout [Outcome]
-  ) throws(Trouble) -> Int {
-    switch refusal {
-    case .gone, .notTheSame, .alreadyDone:
-      try cancel(passage, store)
-      try abandon([passage.record], why: "\(refusal)", now, &outcomes)
-      return 1
-    case .unprocessed:
-      try postpone(passage, store, now)
-      return 0
-    case .damaged, .file, .store:
-      passage.close()
-      fail(
-        "set aside", "\(passage.record.identity.id)", .refusal(refusal),
-        incident: passage.record.incident, &outcomes)
-      return 0
-    }
-  }
-
-  private func cancel(_ passage: Passage, _ store: QuarantineStore) throws(Trouble) {
-    do throws(RetirementRefusal) { try passage.cancel(from: store) } catch {
-      throw .refusal(error)
+        "\(state): too few inodes are free (quarantine: minimum-free-inodes); free some")
     }
   }
 
@@ -277,6 +135,12 @@ extension Responder {
     _ records: [QuarantineRecord], why: String, _ now: Timestamp, _ outcomes: inout [Outcome]
   ) throws(Trouble) {
     try attempt { try ledger.abandon(records, note: why, at: now) }
+    try tellAbandoned(records, why, now, &outcomes)
+  }
+
+  private func tellAbandoned(
+    _ records: [QuarantineRecord], _ why: String, _ now: Timestamp, _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
     var history = History(now)
     for var record in records {
       record.state = .abandoned
@@ -337,11 +201,11 @@ extension Responder {
   /// Rows `copied` that are in nobody's hands: a process was killed, or a step failed. Nothing was marked, or the marks are finished.
   func finishCopied(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     var rows = try attempt {
-      try ledger.quarantine([.copied], after: cursors.finishing, limit: Self.smallestBatch)
+      try ledger.quarantine([.copied], after: cursors.finishing, limit: Self.smallestLot)
     }
     if rows.isEmpty, cursors.finishing > 0 {
       cursors.finishing = 0
-      rows = try attempt { try ledger.quarantine([.copied], limit: Self.smallestBatch) }
+      rows = try attempt { try ledger.quarantine([.copied], limit: Self.smallestLot) }
     }
     cursors.finishing = rows.last?.id ?? 0
     if rows.isEmpty { return }

@@ -83,8 +83,8 @@ struct RemovalWork {
     let progress = Progress(isAlone: true, "messages dealt with")
     defer { progress.end() }
     while !rest.isEmpty, account.failure == nil {
-      let lot = rest.prefix(Responder.lot)
-      rest = rest.dropFirst(Responder.lot)
+      let lot = rest.prefix(Responder.largestLot)
+      rest = rest.dropFirst(Responder.largestLot)
       let (fates, failure) = hands.remove(Array(lot), by: order, at: clock())
       account.failure = failure
       progress.advance(by: lot.count)
@@ -103,7 +103,7 @@ struct RemovalWork {
   ) {
     var rest = unprocessed[...]
     while !rest.isEmpty, account.failure == nil, QmailSend.isRunning(hands.layout) == false {
-      let lot = rest.prefix(Responder.lot)
+      let lot = rest.prefix(Responder.largestLot)
       let (fates, failure) = hands.removeUnprocessed(Array(lot), by: order, at: clock())
       account.failure = failure
       if fates.isEmpty { break }

@@ -5,6 +5,7 @@ import Mail
 import Policy
 import QmailQueue
 import QmailSimulator
+import Synchronization
 import Testing
 
 @testable import Response
@@ -49,11 +50,10 @@ import Testing
     let other = try bench.message(from: "carol@mx.test")
     let before = bench.deliveries.count
 
-    var seen = 0
+    let seen = Atomic<Int>(0)
     var responder = try bench.responder()
     responder.stopAfter = { passed in
-      if passed == step { seen += 1 }
-      return passed == step && seen == occurrence
+      passed == step && seen.add(1, ordering: .relaxed).newValue == occurrence
     }
     _ = bench.quarantine(messages.keys.sorted(), with: responder)
     let place = "\(step) \(occurrence)"

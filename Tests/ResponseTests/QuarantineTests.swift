@@ -5,6 +5,7 @@ import Mail
 import Policy
 import QmailQueue
 import QmailSimulator
+import Synchronization
 import Testing
 
 @testable import Response
@@ -183,12 +184,13 @@ import Testing
     let bench = try Workbench()
     let spam = try bench.message(to: ["bob@remote.example"])
     let responder = try bench.responder()
-    var looks = 0
+    let looks = Atomic<Int>(0)
     let proc = "\(bench.path)/proc"
-    responder.look = { [unowned bench] in
-      looks += 1
+    try bench.beginDelivery(from: "alice@mx.test", to: "bob@remote.example", in: "soon")
+    let soon = "\(bench.path)/soon"
+    responder.look = {
       // The third look is the one after the marks.
-      if looks == 3 { try bench.beginDelivery(from: "alice@mx.test", to: "bob@remote.example") }
+      if looks.add(1, ordering: .relaxed).newValue == 3 { rename(soon, "\(proc)/77") }
       return try DeliveriesInFlight.look(proc: proc)
     }
     let record = try #require(

@@ -132,11 +132,13 @@ final class Workbench {
   }
 
   /// A delivery in flight, as `/proc` shows it.
-  func beginDelivery(from sender: String, to recipient: String) throws {
-    try Folder.make("\(path)/proc/77")
-    try write("qmail-remote\n", to: "\(path)/proc/77/comm")
+  func beginDelivery(from sender: String, to recipient: String, in folder: String = "proc/77")
+    throws
+  {
+    try Folder.make("\(path)/\(folder)")
+    try write("qmail-remote\n", to: "\(path)/\(folder)/comm")
     try write(
-      "qmail-remote\0remote.example\0\(sender)\0\(recipient)\0", to: "\(path)/proc/77/cmdline")
+      "qmail-remote\0remote.example\0\(sender)\0\(recipient)\0", to: "\(path)/\(folder)/cmdline")
   }
 
   func endDelivery() { remove("\(path)/proc/77") }

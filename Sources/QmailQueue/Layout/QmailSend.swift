@@ -15,7 +15,7 @@ public enum QmailSend {
   }
 
   /// Takes qmail-send's own lock, so that none can start until it is let go: for work that only a stopped queue bears. Whoever starts
-  /// qmail-send meanwhile gets its "already running", so it is held for one batch at a time.
+  /// qmail-send meanwhile gets its "already running", so it is held for one lot at a time.
   /// - Returns: nil when qmail-send runs, or there is no lock to take.
   public static func holdOff(_ layout: QueueLayout) throws(FileError) -> FileLock? {
     do {
