@@ -60,7 +60,7 @@ fuzz: packages
 
 # Each needs a build of its own. The shims that LD_PRELOAD puts before libc do not go with a sanitizer's own, and what waits for a clock says nothing there.
 SANITIZERS = thread address
-THREADED = ^(SelectionTests|LedgerTests|QmailQueueTests|FilesTests|SystemdTests|StormsTests)\.|ListingTests|ExportTests|RemovalTests
+THREADED = ^(SelectionTests|LedgerTests|QmailQueueTests|FilesTests|SystemdTests|StormsTests)\.|ListingTests|ExportTests|RemovalTests|LotTests
 READING = ^(MailTests|FilesTests|QmailControlTests|QmailQueueTests|SelectionTests|StormsTests|PolicyTests|ReplayTests|HostileTests|SystemdTests)\.
 .PHONY: sanitize
 sanitize: packages
