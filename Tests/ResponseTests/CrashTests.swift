@@ -40,9 +40,10 @@ struct CrashTests {
     {
       let crash = try Crash(sequence, shim)
       try crash.begin(at: call)
-      try crash.checkNothingLost("killed before call \(call) of \(calls)")
-      try crash.restart()
-      try crash.check("killed before call \(call) of \(calls)")
+      let place = "killed before call \(call) of \(calls)"
+      try crash.checkNothingLost(place)
+      try crash.restart(place)
+      try crash.check(place)
     }
     if isSweep {
       print(
@@ -138,13 +139,13 @@ final class Crash {
   }
 
   /// The daemon, once: it finishes what was left.
-  func restart(disk: Disk? = nil) throws {
+  func restart(_ place: String, disk: Disk? = nil) throws {
     // The program of qmail's that a release started may outlive its master for a moment.
     for _ in 0..<2 {
       let result = try shim.run(
         (sequence == .migrateLedger ? ["incidents"] : ["run", "--once"]) + places, at: nil,
         in: bench.path, disk: disk)
-      #expect(result.status == 0, "\(sequence): the next start failed: \(result.output)")
+      #expect(result.status == 0, "\(sequence), \(place): the next start failed: \(result.output)")
       usleep(20_000)
     }
   }
