@@ -107,6 +107,7 @@ extension Responder {
   ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
     var fates: [EntryIdentity: RemovalFate] = [:]
     var rest = messages[...]
+    let isStopped = mayActForQmail
     while !rest.isEmpty {
       let lot = rest.prefix(lotSize.messages)
       rest = rest.dropFirst(lot.count)
@@ -115,7 +116,7 @@ extension Responder {
       do throws(Trouble) {
         var isDone = false
         try withHands { () throws(Trouble) in
-          try withQmailHeldOff { isHeld throws(Trouble) in
+          try withQmailHeldOff(if: isStopped) { isHeld throws(Trouble) in
             isDone = try body(Array(lot), isHeld, &outcomes)
           }
         }
@@ -160,12 +161,7 @@ extension Responder {
         of: lot[...], note: order.note, keeping: keeping(order), at: now)
     }
     try step(.quarantineIntended)
-    let begun = rows.filter { $0.state == .copied }
-    if !begun.isEmpty {
-      let store = try quarantine()
-      let look = try settledLook()
-      for row in begun { try finish(row, store, look, now, &outcomes) }
-    }
+    try finish(rows.filter { $0.state == .copied }, now, &outcomes)
     return rows.filter { $0.state == .intended }
   }
 

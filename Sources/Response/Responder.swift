@@ -66,8 +66,6 @@ public final class Responder {
   var tended: FileStatus??
   var cursors = Cursors()
   var lotSize = LotSize()
-  /// When qmail-send was last seen to run, or nothing could be done for it, by the monotonic clock.
-  var sawSender = Int64.min / 2
   var lastForgot: Timestamp?
   /// Since when there has been nothing to do, and until when there will be nothing unless something changes.
   private var rest: (mark: Ledger.Mark, since: Timestamp, until: Timestamp)?

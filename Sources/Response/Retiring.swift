@@ -65,9 +65,7 @@ extension Responder {
   ) throws(Trouble) -> Int {
     if count == 0 { return 0 }
     let store = try quarantine()
-    let batch = RetiringBatch(
-      places: places, layout: layout, policy: policy, ledger: ledger, look: look,
-      stopAfter: stopAfter, now: now)
+    let batch = batch(at: now)
     let all = Mutex(RetiringBatch.Account())
     var trouble: Trouble?
     let parts = LotSize.batches(of: count)
@@ -91,15 +89,18 @@ extension Responder {
     for (why, records) in account.abandoned { try tellAbandoned(records, why, now, &outcomes) }
     try tell(account.done, now, &outcomes)
     try discard(account.done, store, now, &outcomes)
-    if !account.begun.isEmpty {
-      let look = try settledLook()
-      for record in account.begun { try finish(record, store, look, now, &outcomes) }
-    }
+    try finish(account.begun, now, &outcomes)
     if let trouble { throw trouble }
     return account.done.count + account.abandoned.reduce(0) { $0 + $1.records.count }
   }
 
   // MARK: The parts
+
+  func batch(at now: Timestamp) -> RetiringBatch {
+    RetiringBatch(
+      places: places, layout: layout, policy: policy, ledger: ledger, look: look,
+      stopAfter: stopAfter, now: now)
+  }
 
   /// The next lot of chosen messages; goes round, so that postponed ones do not keep the others waiting.
   private func nextIntended(_ limit: Int) throws(Trouble) -> [QuarantineRecord] {
@@ -208,13 +209,19 @@ extension Responder {
       rows = try attempt { try ledger.quarantine([.copied], limit: Self.smallestLot) }
     }
     cursors.finishing = rows.last?.id ?? 0
+    try finish(rows, now, &outcomes)
+  }
+
+  /// Carries each half-done message to `marked`, or back to `intended`, or out.
+  func finish(_ rows: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome])
+    throws(Trouble)
+  {
     if rows.isEmpty { return }
     let store = try quarantine()
     let look = try settledLook()
     for record in rows { try finish(record, store, look, now, &outcomes) }
   }
 
-  /// Carries one half-done message to `marked`, or back to `intended`, or out.
   func finish(
     _ record: QuarantineRecord, _ store: QuarantineStore, _ look: DeliveriesInFlight,
     _ now: Timestamp, _ outcomes: inout [Outcome]

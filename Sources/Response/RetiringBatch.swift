@@ -61,11 +61,8 @@ struct RetiringBatch: Sendable {
     var passages = try opened(rows, &account)
     try copy(&passages, into: store, &account)
     if passages.isEmpty { return }
-    try attempt { try store.syncBatch() }
-    try step(.copiesFlushed)
-    try attempt { try ledger.recordCopied(passages.map(\.record), at: now) }
+    try secureCopies(of: passages.map(\.record), in: store)
     for passage in passages { passage.record.state = .copied }
-    try step(.copiesRecorded)
 
     // Bounces out of qmail-send's sight, for good before the first mark.
     for passage in passages {
@@ -109,7 +106,7 @@ struct RetiringBatch: Sendable {
     let queue = try attempt { try OpenQueue(opening: layout) }
     let deliveries = try DeliveriesInFlight.settled(look)
     var passages: [Passage] = []
-    var postponed = Account()
+    var left = Account()
     var pids: [(Passage, Int32)] = []
     for row in rows {
       let passage = Passage(row)
@@ -117,7 +114,7 @@ struct RetiringBatch: Sendable {
       case .open(let pid):
         passages.append(passage)
         if let pid { pids.append((passage, pid)) }
-      case .abandon(let why): postponed.abandon(passage.record, why)
+      case .abandon(let why): left.abandon(passage.record, why)
       case .postpone: break
       case .failed(let refusal): account.failures.append((passage.record, refusal))
       }
@@ -129,13 +126,13 @@ struct RetiringBatch: Sendable {
         let birth = passage.record.identity.birth
         if try attempt({ try ledger.wasReleased(pid: pid, before: birth) }) {
           passage.close()
-          postponed.abandon(
+          left.abandon(
             passage.record, "it was released from quarantine, and is not set aside again")
         }
       }
       passages.removeAll { !$0.isOpen }
     }
-    for (why, records) in postponed.abandoned { try abandon(records, why, &account) }
+    for (why, records) in left.abandoned { try abandon(records, why, &account) }
     return passages
   }
 
@@ -159,6 +156,14 @@ struct RetiringBatch: Sendable {
       try step(.copied)
     }
     passages.removeAll { !$0.isOpen }
+  }
+
+  /// Makes the copies outlive the machine, and commits that. Nothing of the queue may be touched before.
+  func secureCopies(of records: [QuarantineRecord], in store: QuarantineStore) throws(Trouble) {
+    try attempt { try store.syncBatch() }
+    try step(.copiesFlushed)
+    try attempt { try ledger.recordCopied(records, at: now) }
+    try step(.copiesRecorded)
   }
 
   // MARK: Those that leave the batch

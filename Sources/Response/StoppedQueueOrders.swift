@@ -6,15 +6,18 @@ import QmailQueue
 /// Orders while qmail-send is stopped: the hands end in its stead what they have marked, and take out what is still in todo. Its lock is
 /// held for one lot at a time, so that whoever starts qmail-send has it running seconds later.
 extension Responder {
-  /// Runs `body` with no qmail-send able to start, and tells it whether that is so: it is not where one runs, or where this process
-  /// may not remove qmailq's files.
-  func withQmailHeldOff(_ body: (_ isHeld: Bool) throws(Trouble) -> Void) throws(Trouble) {
-    // Not asked again at once: /proc/locks makes its reader wait for a hundredth of a second.
-    if WallClock.monotonic() - sawSender < 1_000_000_000 { return try body(false) }
-    guard QmailSend.isRunning(layout) == false, StoppedQueue.isWritable(layout) else {
-      sawSender = WallClock.monotonic()
-      return try body(false)
-    }
+  /// No qmail-send runs, and this process may remove qmailq's files. Asked once for many lots: /proc/locks makes its reader wait for a
+  /// hundredth of a second.
+  var mayActForQmail: Bool {
+    QmailSend.isRunning(layout) == false && StoppedQueue.isWritable(layout)
+  }
+
+  /// Runs `body` with no qmail-send able to start, and tells it whether that is so: it is not where one has started meanwhile.
+  /// - Parameter isStopped: ``mayActForQmail``, asked shortly before.
+  func withQmailHeldOff(
+    if isStopped: Bool, _ body: (_ isHeld: Bool) throws(Trouble) -> Void
+  ) throws(Trouble) {
+    guard isStopped else { return try body(false) }
     let taken: FileLock?
     do throws(FileError) { taken = try QmailSend.holdOff(layout) } catch { throw .file(error) }
     guard let lock = taken else { return try body(false) }
@@ -111,11 +114,8 @@ extension Responder {
       try step(.copied)
     }
     if passages.isEmpty { return }
-    try attempt { try store.syncBatch() }
-    try step(.copiesFlushed)
-    try attempt { try ledger.recordCopied(passages.map(\.record), at: now) }
+    try batch(at: now).secureCopies(of: passages.map(\.record), in: store)
     for passage in passages { passage.record.state = .copied }
-    try step(.copiesRecorded)
     var done: [QuarantineRecord] = []
     for passage in passages {
       do throws(RetirementRefusal) {

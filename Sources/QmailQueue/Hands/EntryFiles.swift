@@ -9,14 +9,16 @@ struct EntryFiles: ~Copyable {
   let sender: Address
   let layout: QueueLayout
   let queue: OpenQueue
-  let mess: Descriptor?
-  /// As they were when opened. What tells a file from others does not change while it is open.
-  let messStatus: FileStatus?
+  let mess: Held?
   private let info: FileStatus
-  private let local: Descriptor?
-  private let localStatus: FileStatus?
-  private let remote: Descriptor?
-  private let remoteStatus: FileStatus?
+  private let local: Held?
+  private let remote: Held?
+
+  /// An open file, and its status when it was opened: what tells it from others does not change while it is open.
+  struct Held: ~Copyable {
+    let file: Descriptor
+    let status: FileStatus
+  }
 
   /// Opens the files first and checks afterwards: what was checked is then what is held, whatever happens to the names later.
   /// - Parameters:
@@ -26,17 +28,13 @@ struct EntryFiles: ~Copyable {
     _ identity: EntryIdentity, sender: Address?, in layout: QueueLayout, _ queue: OpenQueue? = nil
   ) throws(RetirementRefusal) -> EntryFiles {
     let queue = if let queue { queue } else { try open(layout) }
-    let mess = try named(.mess, identity.id, .read, in: queue)
-    let messStatus = try status(mess, .read)
-    let local = try named(.local, identity.id, .readWrite, in: queue)
-    let localStatus = try status(local, .readWrite)
-    let remote = try named(.remote, identity.id, .readWrite, in: queue)
-    let remoteStatus = try status(remote, .readWrite)
+    let mess = try open(.mess, identity.id, .read, in: queue)
+    let local = try open(.local, identity.id, .readWrite, in: queue)
+    let remote = try open(.remote, identity.id, .readWrite, in: queue)
     let (info, named) = try readInfo(identity, sender: sender, in: queue)
     let files = EntryFiles(
-      identity: identity, sender: named, layout: layout, queue: queue, mess: mess,
-      messStatus: messStatus, info: info, local: local, localStatus: localStatus, remote: remote,
-      remoteStatus: remoteStatus)
+      identity: identity, sender: named, layout: layout, queue: queue, mess: mess, info: info,
+      local: local, remote: remote)
     try files.checkRecipients()
     return files
   }
@@ -47,13 +45,13 @@ struct EntryFiles: ~Copyable {
     }
   }
 
-  private static func status(_ file: borrowing Descriptor?, _ access: Descriptor.Access)
-    throws(RetirementRefusal) -> FileStatus?
-  {
-    switch file {
-    case .some(let file): try plain(file, access)
-    case .none: nil
-    }
+  /// A plain file of the queue; nil when there is none of that name.
+  private static func open(
+    _ kind: QueueFile, _ id: UInt64, _ access: Descriptor.Access, in queue: OpenQueue
+  ) throws(RetirementRefusal) -> Held? {
+    guard let file = try named(kind, id, access, in: queue) else { return nil }
+    let status = try plain(file, access)
+    return Held(file: file, status: status)
   }
 
   private static func named(
@@ -133,8 +131,7 @@ struct EntryFiles: ~Copyable {
   private borrowing func checkRecipients() throws(RetirementRefusal) {
     for channel in Channel.allCases {
       guard let named = try Self.status(.init(channel), identity.id, in: queue) else { continue }
-      let held = channel == .local ? localStatus : remoteStatus
-      guard let held, held.isSameFile(as: named) else {
+      guard let held = heldStatus(of: channel), held.isSameFile(as: named) else {
         throw .notTheSame("its \(channel.rawValue) recipients are in another file")
       }
     }
@@ -156,7 +153,24 @@ struct EntryFiles: ~Copyable {
     }
   }
 
-  /// Status of the open file; nil when the entry had none.
+  /// Of the message when it was opened; 0 when there was none.
+  var size: Int64 { Self.status(of: mess)?.size ?? 0 }
+
+  private func heldStatus(of channel: Channel) -> FileStatus? {
+    switch channel {
+    case .local: Self.status(of: local)
+    case .remote: Self.status(of: remote)
+    }
+  }
+
+  private static func status(of held: borrowing Held?) -> FileStatus? {
+    switch held {
+    case .some(let held): held.status
+    case .none: nil
+    }
+  }
+
+  /// Status of the open file, now; nil when the entry had none.
   borrowing func status(of channel: Channel) throws(RetirementRefusal) -> FileStatus? {
     try with(channel) { (file: borrowing Descriptor) throws(FileError) in try file.status() }
   }
@@ -243,12 +257,12 @@ struct EntryFiles: ~Copyable {
       switch channel {
       case .local:
         switch local {
-        case .some(let file): return try body(file)
+        case .some(let held): return try body(held.file)
         case .none: return nil
         }
       case .remote:
         switch remote {
-        case .some(let file): return try body(file)
+        case .some(let held): return try body(held.file)
         case .none: return nil
         }
       }

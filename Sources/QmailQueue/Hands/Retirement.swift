@@ -28,7 +28,6 @@ public struct Retirement: ~Copyable, Sendable {
 
   public var identity: EntryIdentity { files.identity }
   public var sender: Address { files.sender }
-  private var size: Int64 { files.messStatus?.size ?? 0 }
 
   private init(
     files: consuming EntryFiles, envelope: consuming QuarantineEnvelope?,
@@ -73,16 +72,16 @@ public struct Retirement: ~Copyable, Sendable {
   /// The message as far as its head tells of it, and its recipients still to be tried. Read once, from the file that is held.
   public mutating func readEntry() throws(RetirementRefusal) -> Entry {
     var entry = Entry(identity: identity, sender: sender)
-    entry.size = size
+    entry.size = files.size
     do throws(FileError) {
       switch files.mess {
       case .some(let mess):
         var limit = Int(min(entry.size, Int64(OpenQueue.firstRead)))
-        beginning = try mess.read(limit: limit)
+        beginning = try mess.file.read(limit: limit)
         var head = MessageHead(beginning)
         while head.isCut, limit < min(Int(entry.size), OpenQueue.longestHead) {
           limit = min(limit * 4, Int(entry.size), OpenQueue.longestHead)
-          beginning = try mess.read(limit: limit)
+          beginning = try mess.file.read(limit: limit)
           head = MessageHead(beginning)
         }
         entry.source = head.source
@@ -121,12 +120,12 @@ public struct Retirement: ~Copyable, Sendable {
     into store: QuarantineStore, at now: Timestamp, boot: String = WallClock.bootID()
   ) throws(QuarantineError) {
     let message = QuarantinedMessage(
-      identity: identity, sender: sender, size: size, taken: now, boot: boot,
+      identity: identity, sender: sender, size: files.size, taken: now, boot: boot,
       recipients: recipients)
     guard self.store == nil else { return }  // copied already
     switch files.mess {
     case .some(let source):
-      envelope = try store.add(message, from: source, beginning: beginning)
+      envelope = try store.add(message, from: source.file, beginning: beginning)
     case .none: return
     }
     beginning = []
