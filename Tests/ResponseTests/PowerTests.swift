@@ -313,32 +313,26 @@ final class Disk {
     static int makes(int folder, const char *path, int flags) {
       return root && flags & O_CREAT && syscall(SYS_faccessat, folder, path, F_OK);
     }
-    #define OPEN(name) \
-      int name(const char *path, int flags, ...) { \
-        static int (*real)(const char *, int, ...); \
-        if (!real) real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, #name); \
+    // Another boot, once the power was lost.
+    static const char *today(const char *path) {
+      const char *boot = getenv("DISK_BOOT");
+      int isOther = root && boot && !strcmp(path, "/proc/sys/kernel/random/boot_id") && !access(boot, F_OK);
+      return isOther ? boot : path;
+    }
+    #define OPEN(name, first, firstArgument, folder) \
+      int name(first const char *path, int flags, ...) { \
+        static int (*real)(first const char *, int, ...); \
+        if (!real) real = (int (*)(first const char *, int, ...))dlsym(RTLD_NEXT, #name); \
         va_list rest; \
         va_start(rest, flags); \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
         va_end(rest); \
-        int isNew = makes(AT_FDCWD, path, flags); \
-        return born(real(path, flags, mode), isNew); \
+        int isNew = makes(folder, path, flags); \
+        return born(real(firstArgument today(path), flags, mode), isNew); \
       }
-    OPEN(open)
-    OPEN(open64)
-    // Another boot, once the power was lost.
-    int openat(int folder, const char *path, int flags, ...) {
-      static int (*real)(int, const char *, int, ...);
-      if (!real) real = (int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, "openat");
-      va_list rest;
-      va_start(rest, flags);
-      mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
-      va_end(rest);
-      const char *boot = getenv("DISK_BOOT");
-      if (root && boot && !strcmp(path, "/proc/sys/kernel/random/boot_id") && !access(boot, F_OK))
-        path = boot;
-      int isNew = makes(folder, path, flags);
-      return born(real(folder, path, flags, mode), isNew);
-    }
+    #define COMMA ,
+    OPEN(open, , , AT_FDCWD)
+    OPEN(open64, , , AT_FDCWD)
+    OPEN(openat, int folder COMMA, folder COMMA, folder)
     """#
 }
