@@ -5,12 +5,20 @@ import Mail
 /// `STATE/lock`: who holds it may move hands. The daemon and the commands take it for each piece of work, so that they never act
 /// at the same moment.
 enum HandsLock {
-  /// Takes the lock, trying for about `patience`.
-  /// - Returns: nil when another process kept it all that time.
+  /// Takes the lock, trying for about `patience`. In turns: who waits holds `STATE/lock.turn`, so a command with much to do, which gives the
+  /// lock up for a moment only, cannot take it again before the daemon that waits for it.
+  /// - Returns: nil when other processes kept it all that time.
   static func take(state: String, patience: Duration) throws(FileError) -> FileLock? {
     var pauses = Int(patience.inSeconds * 50)
+    guard let turn = try take("\(state)/lock.turn", &pauses) else { return nil }
+    let lock = try take("\(state)/lock", &pauses)
+    _ = consume turn
+    return lock
+  }
+
+  private static func take(_ path: String, _ pauses: inout Int) throws(FileError) -> FileLock? {
     while true {
-      if let lock = try FileLock.take("\(state)/lock", waiting: false) { return lock }
+      if let lock = try FileLock.take(path, waiting: false) { return lock }
       if pauses <= 0 { return nil }
       pauses -= 1
       usleep(20_000)

@@ -41,8 +41,8 @@ public final class Responder {
   public var control: ControlSnapshot { didSet { rest = nil } }
   /// How this server reads badmailfrom: what the policy sets, or else what was detected; nil: unknown, so it is not edited.
   public var dialect: BadmailfromDialect? { didSet { rest = nil } }
-  /// How long a call waits for the hands of another process.
-  public var patience = Duration.seconds(1)
+  /// How long a call waits for the hands of another process, which has them for a second or two at a time.
+  public var patience = Duration.seconds(10)
   /// How long they may go on having them, call after call, before that is a failure: a command with much to do takes them for seconds at a time.
   public var lenience = Duration.zero
   /// Since when another process has had the hands whenever they were wanted, by the monotonic clock.

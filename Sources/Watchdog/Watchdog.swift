@@ -152,6 +152,7 @@ public actor Watchdog {
       places: configuration.places, layout: layout, ledger: ledger, policy: policy,
       control: control,
       dialect: Responder.dialect(policy, qmail: configuration.places.qmail))
+    responder.patience = .seconds(1)
     responder.lenience = .seconds(10)
     watcher = try QueueWatcher(layout: layout)
     reader = EntryReader(layout: layout)

@@ -4,6 +4,7 @@ import Ledger
 import Mail
 import Policy
 import QmailControl
+import Synchronization
 import Testing
 
 @testable import Response
@@ -188,6 +189,35 @@ import Testing
     _ = consume hands
     #expect(responder.tendBlocks(at: bench.now).compactMap(\.blocked).count == 1)
     #expect(responder.failures.isEmpty)
+  }
+
+  @Test("who waits for the hands has them next, however soon their owner wants them again")
+  func inTurn() throws {
+    let bench = try Workbench()
+    let state = bench.state
+    let hasBegun = Atomic<Bool>(false)
+    let isOver = Atomic<Bool>(false)
+    let isServed = Atomic<Bool>(false)
+    try TwoThreads.run(2, apart: true) { thread throws(FileError) in
+      if thread == 0 {
+        for _ in 0..<100 where !isOver.load(ordering: .relaxed) {
+          let hands = try HandsLock.take(state: state, patience: .seconds(5))
+          hasBegun.store(true, ordering: .relaxed)
+          usleep(50_000)
+          _ = consume hands
+        }
+      } else {
+        while !hasBegun.load(ordering: .relaxed) { usleep(1000) }
+        if let hands = try HandsLock.take(state: state, patience: .seconds(2)) {
+          isServed.store(true, ordering: .relaxed)
+          _ = consume hands
+        }
+        isOver.store(true, ordering: .relaxed)
+      }
+      return true
+    }
+    let wasServed = isServed.load(ordering: .relaxed)
+    #expect(wasServed)
   }
 
   @Test(
