@@ -35,6 +35,8 @@ int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
   return posix_spawn_file_actions_addclosefrom_np(actions, first);
 }
 
+int clinux_close_range(int first, int last) { return close_range((unsigned)first, (unsigned)last, 0); }
+
 int clinux_exchange(int directory, const char *one, const char *other) {
   return renameat2(directory, one, directory, other, RENAME_EXCHANGE);
 }

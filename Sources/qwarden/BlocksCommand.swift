@@ -5,6 +5,7 @@ import Mail
 
 struct Blocks: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "blocks",
     abstract: "List the senders that qwarden blocks.",
     discussion: "Exits 1 when there is none.")
 

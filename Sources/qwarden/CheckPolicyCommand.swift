@@ -3,6 +3,7 @@ import Policy
 
 struct CheckPolicy: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "check-policy",
     abstract: "Check a policy file and print every error in it.",
     discussion: "Exits 0 when the policy can be used and 78 when it cannot.")
 

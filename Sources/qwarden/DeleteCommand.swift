@@ -2,6 +2,7 @@ import ArgumentParser
 
 struct Delete: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "delete",
     abstract: "Take messages out of the queue for good, while qmail runs.",
     discussion: """
       As 'qwarden quarantine', but nothing is kept and nothing can be put back. For safety a copy is made while a message is being marked; it is removed as \

@@ -17,6 +17,7 @@ import Watchdog
 
 struct Demo: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "demo",
     abstract: "Watch qwarden deal with two storms on a simulated qmail, in under a minute.",
     discussion: """
       A small qmail of qwarden's own is set up in a temporary directory and flooded; the real daemon watches it in enforce mode. Nothing \

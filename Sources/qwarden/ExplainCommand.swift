@@ -9,6 +9,7 @@ import Watchdog
 
 struct Explain: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "explain",
     abstract: "Say how a sender, a source or a message stands, and how far from a storm.",
     discussion: """
       Prints each threshold with the figures of detection.window; + is reached, - is not. A storm takes the floor, more than normal, and \

@@ -9,6 +9,7 @@ import Storms
 
 struct Incidents: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "incidents",
     abstract: "Show the storms that were seen, or one of them in full.",
     discussion: """
       One in full has the evidence against the thresholds of the policy, what was done or held and why, what to type to undo it, and what \

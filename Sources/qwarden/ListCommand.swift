@@ -7,6 +7,7 @@ import Synchronization
 
 struct List: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "list",
     abstract: "List the messages in the queue.",
     discussion: """
       One line a message: number, age, size, recipients still to try of all, sender, where it came from, and the first recipient. \

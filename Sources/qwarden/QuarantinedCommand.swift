@@ -6,6 +6,7 @@ import QmailQueue
 
 struct Quarantined: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "quarantined",
     abstract: "List the messages that were set aside, or export them.",
     discussion: """
       One line a message: number it had in the queue, when it was set aside, size, recipients, sender, where it came from, incident, state. \

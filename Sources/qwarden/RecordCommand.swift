@@ -8,6 +8,7 @@ import Watchdog
 
 struct Record: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "record",
     abstract: "Write what happens in the queue and the log to a trace, for replay.",
     discussion: """
       Follows the queue and qmail-send's log as the daemon does, with or beside it, and changes nothing. The trace holds addresses and \

@@ -9,6 +9,7 @@ import Selection
 
 struct Release: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "release",
     abstract: "Put quarantined messages back into the queue.",
     discussion: """
       Each goes through qmail-queue with its own envelope, to the recipients that were still to be tried when it was set aside; qmail-queue \

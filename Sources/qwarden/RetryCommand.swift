@@ -7,6 +7,7 @@ import Synchronization
 
 struct Retry: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "retry",
     abstract: "Make qmail-send try the whole queue now.",
     discussion: """
       qmail-send keeps the next times of its messages in its memory, and knows one signal for them: SIGALRM, which brings every deferred \

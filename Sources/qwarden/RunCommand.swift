@@ -9,6 +9,7 @@ import Watchdog
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "run",
     abstract: "Watch the queue: the daemon that systemd runs.",
     discussion: """
       Events go to the journal, and as lines to standard output unless that is the journal too. SIGTERM and SIGINT end it, SIGHUP reads the \

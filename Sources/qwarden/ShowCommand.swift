@@ -7,6 +7,7 @@ import Synchronization
 
 struct Show: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "show",
     abstract: "Show messages: envelope, decoded header, parts and text.",
     discussion: """
       Control bytes and other invisible characters are shown as \\xNN or \\u{…}; attachments are named and not opened. Messages that qmail-send \

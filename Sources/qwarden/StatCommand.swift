@@ -4,6 +4,7 @@ import QmailQueue
 
 struct Stat: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "stat",
     abstract: "Count the messages in the queue, as qmail-qstat does.",
     discussion: """
       Prints what qmail-qstat prints, byte for byte. With --all also how many wait for local and for remote delivery, how many have \

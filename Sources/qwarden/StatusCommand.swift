@@ -7,6 +7,7 @@ import Watchdog
 
 struct Status: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "status",
     abstract: "Say how the daemon and the queue stand.",
     discussion: "Reads what the daemon wrote after its last look. Exits 69 when no daemon runs.")
 

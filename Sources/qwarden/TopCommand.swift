@@ -6,6 +6,7 @@ import Watchdog
 
 struct Top: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "top",
     abstract: "Watch the queue live: counts, rates, storms, and who sends most.",
     discussion: """
       The figures come from the running daemon. Senders and sources are those of the last detection.window (5 minutes as shipped), with the \

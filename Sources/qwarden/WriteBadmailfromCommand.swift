@@ -9,6 +9,7 @@ import Response
 /// What `qwarden-badmailfrom@.service` runs for each request of the daemon's, on a socket as standard input and output.
 struct WriteBadmailfrom: ParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "write-badmailfrom",
     abstract: "Write qwarden's lines into badmailfrom for the daemon; systemd runs it.",
     shouldDisplay: false)
 

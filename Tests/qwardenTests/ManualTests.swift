@@ -21,6 +21,17 @@ import Testing
     return text.replacing("\n", with: " ")
   }
 
+  @Test(
+    "each command's name is written down: to make it of the type's takes a millisecond at each start"
+  )
+  func names() {
+    let configuration = Qwarden.configuration
+    let commands =
+      configuration.subcommands + configuration.groupedSubcommands.flatMap(\.subcommands)
+    #expect(commands.count > 12)
+    for command in commands { #expect(command.configuration.commandName != nil, "\(command)") }
+  }
+
   @Test("qwarden(1) has every command, option and condition with its text, and nothing hidden")
   func commands() throws {
     let page = try plain(1)

@@ -101,7 +101,7 @@ extension OpenQueue {
     case .file(let number): file = number
     }
     // Open until the end: whether the message is still this one is then asked without looking up its name again.
-    defer { close(file) }
+    defer { buffer.spent.add(file) }
     guard fstat(file, &info) == 0, buffer.fill(from: file, limit: Self.longestInfo + 1) else {
       return .again(Self.why(.info, errno))
     }
@@ -169,7 +169,7 @@ extension OpenQueue {
     -> (failure: String?, isWanted: Bool)
   {
     var file: Int32 = -1
-    defer { if file >= 0 { close(file) } }
+    defer { if file >= 0 { buffer.spent.add(file) } }
     guard let look else { return (readHead(of: &entry, &buffer, &file), true) }
     guard look.detail.contains(.message) else { return (nil, look.examine(entry, nil)) }
     if let why = readHead(of: &entry, &look.message.buffer, &file) { return (why, false) }

@@ -119,7 +119,7 @@ public final class OpenQueue: Sendable {
     case .missing: return .missing
     case .failed(let code): return .failed(code)
     case .file(let file):
-      defer { close(file) }
+      defer { buffer.spent.add(file) }
       if let status, fstat(file, status) != 0 { return .failed(errno) }
       guard buffer.fill(from: file, limit: limit + 1) else { return .failed(errno) }
       return buffer.count > limit ? .failed(EFBIG) : .read

@@ -33,59 +33,52 @@ struct Spread: Sendable, Hashable {
 
 /// The relative name of one message's file as a C string, without allocation: the reader opens hundreds of thousands.
 struct QueuePath {
+  /// Filled from its end, which is the NUL: at most 7 + 20 + 1 + 20 bytes stand before it.
   private var bytes = InlineArray<64, UInt8>(repeating: 0)
+  private var start = 63
 
   init(_ spread: Spread, _ kind: QueueFile, _ id: UInt64) {
-    var at = 0
-    let name: StaticString =
-      switch kind {
-      case .mess: "mess/"
-      case .info: "info/"
-      case .local: "local/"
-      case .remote: "remote/"
-      case .todo: "todo/"
-      case .intd: "intd/"
-      case .bounce: "bounce/"
-      }
-    name.withUTF8Buffer {
-      for byte in $0 {
-        bytes[at] = byte
-        at += 1
-      }
-    }
+    put(id)
     if spread.isSplit(kind) {
-      put(id % spread.split, &at)
-      bytes[at] = UInt8(ascii: "/")
-      at += 1
+      put("/")
+      put(id % spread.split)
     }
-    put(id, &at)
+    switch kind {
+    case .mess: put("mess/")
+    case .info: put("info/")
+    case .local: put("local/")
+    case .remote: put("remote/")
+    case .todo: put("todo/")
+    case .intd: put("intd/")
+    case .bounce: put("bounce/")
+    }
   }
 
   /// The name inside a split directory.
-  init(_ id: UInt64) {
-    var at = 0
-    put(id, &at)
+  init(_ id: UInt64) { put(id) }
+
+  private mutating func put(_ name: StaticString) {
+    name.withUTF8Buffer {
+      for byte in $0.reversed() { put(byte) }
+    }
   }
 
-  /// At most 20 digits each: 7 + 20 + 1 + 20 and the final NUL fit in 64.
-  private mutating func put(_ number: UInt64, _ at: inout Int) {
-    var digits = 1
+  private mutating func put(_ number: UInt64) {
     var rest = number
-    while rest >= 10 {
+    repeat {
+      put(UInt8(48 + rest % 10))
       rest /= 10
-      digits += 1
-    }
-    rest = number
-    for i in (0..<digits).reversed() {
-      bytes[at + i] = UInt8(48 + rest % 10)
-      rest /= 10
-    }
-    at += digits
+    } while rest > 0
+  }
+
+  private mutating func put(_ byte: UInt8) {
+    start -= 1
+    bytes[start] = byte
   }
 
   func withCString<R>(_ body: (UnsafePointer<CChar>) -> R) -> R {
     bytes.span.withUnsafeBytes { raw in
-      body(raw.assumingMemoryBound(to: CChar.self).baseAddress.unsafelyUnwrapped)
+      body(raw.assumingMemoryBound(to: CChar.self).baseAddress.unsafelyUnwrapped + start)
     }
   }
 }

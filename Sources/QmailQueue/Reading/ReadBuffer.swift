@@ -1,12 +1,17 @@
+import Files
 import Glibc
 
 /// A buffer that is used for one file after another; it grows to what a file needs, within a limit.
 struct ReadBuffer: ~Copyable {
   private var storage: UnsafeMutableRawBufferPointer
   private(set) var count = 0
+  /// Files that have been read.
+  var spent: SpentDescriptors
 
-  init(capacity: Int = 16 * 1024) {
+  /// - Parameter spent: how many files that have been read may stay open for a while, where many are read in a row.
+  init(capacity: Int = 16 * 1024, spent: Int = 1) {
     storage = .allocate(byteCount: capacity, alignment: 16)
+    self.spent = SpentDescriptors(most: spent)
   }
 
   deinit { storage.deallocate() }

@@ -52,7 +52,7 @@ private final class ThreadLook<Item: Sendable> {
   private final class Made { var item: Item? }
   private let look: OpenLook
   private let made = Made()
-  private var buffer = ReadBuffer()
+  private var buffer = ReadBuffer(spent: 64)
   private var findings = QueueScanner.Findings<Item>()
 
   init(_ look: EntryLook<Item>) {

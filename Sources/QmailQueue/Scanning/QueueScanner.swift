@@ -104,7 +104,7 @@ public struct QueueScanner: Sendable {
     let bouncing = Set(try queue.numbers(.bounce, 0))
     let turn = Mutex(true)
     try TwoThreads.run(Int(queue.spread.split), apart: true) { part throws(QueueError) in
-      var buffer = ReadBuffer()
+      var buffer = ReadBuffer(spent: 64)
       var out: [UInt8] = []
       out.reserveCapacity(72 * 1024)
       let near = try OpenQueue(queue, near: part)
