@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
@@ -21,7 +22,8 @@ int clinux_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 int clinux_unshare_descriptors(void) {
 #if __has_feature(thread_sanitizer)
   // The sanitizer talks to its symbolizer from whichever thread meets something, over descriptors that all of them must have.
-  return 0;
+  errno = ENOSYS;
+  return -1;
 #else
   return unshare(CLONE_FILES);
 #endif
@@ -35,7 +37,9 @@ int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
   return posix_spawn_file_actions_addclosefrom_np(actions, first);
 }
 
-int clinux_close_range(int first, int last) { return close_range((unsigned)first, (unsigned)last, 0); }
+int clinux_close_range(int first, int last) {
+  return first > last ? 0 : close_range((unsigned)first, (unsigned)last, 0);
+}
 
 int clinux_exchange(int directory, const char *one, const char *other) {
   return renameat2(directory, one, directory, other, RENAME_EXCHANGE);

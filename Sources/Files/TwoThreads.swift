@@ -5,12 +5,20 @@ import Synchronization
 
 /// Shares work between two threads: handling small files is nearly all system calls, and two threads halve it; more gain little.
 public enum TwoThreads {
+  /// Which of the descriptors open before are there in threads that have their own.
+  public enum Apart: Sendable {
+    case keepingAll
+    /// This one and 0 to 2: what is closed meanwhile elsewhere is closed. For a process that does other work beside it: a copy would keep a
+    /// client waiting for its end, and a lease from ending.
+    case keeping(Int32)
+  }
+
   /// Calls `work` with each of `0..<items`, in no order, until one returns false or throws. The first error is thrown after both have ended.
   ///
   /// - Parameter apart: on two new threads, each with descriptors of its own, that end with the work: in a table that is shared each system call
-  ///   costs a lock or a counter (5 % of reading many small files). What the work opens it must close; what was open before it can use.
+  ///   costs a lock or a counter (5 % of reading many small files). What the work opens it must close.
   public static func run<Failure: Error>(
-    _ items: Int, apart: Bool = false, _ work: @Sendable (Int) throws(Failure) -> Bool
+    _ items: Int, apart: Apart? = nil, _ work: @Sendable (Int) throws(Failure) -> Bool
   ) throws(Failure) {
     let next = Atomic<Int>(0)
     let failure = Mutex<Failure?>(nil)
@@ -29,9 +37,9 @@ public enum TwoThreads {
     }
     if items <= 1 {
       drain()
-    } else if apart {
+    } else if let apart {
       withoutActuallyEscaping(drain) { drain in
-        let threads = (0..<2).compactMap { _ in OwnThread.begin(drain) }
+        let threads = (0..<2).compactMap { _ in OwnThread.begin(apart, drain) }
         // None to be had: then here.
         if threads.isEmpty { drain() }
         for thread in threads { pthread_join(thread, nil) }
@@ -45,20 +53,33 @@ public enum TwoThreads {
 
 /// A thread that has descriptors of its own.
 private final class OwnThread {
+  private let descriptors: TwoThreads.Apart
   private let body: @Sendable () -> Void
 
-  private init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+  private init(_ descriptors: TwoThreads.Apart, _ body: @escaping @Sendable () -> Void) {
+    self.descriptors = descriptors
+    self.body = body
+  }
+
+  private func run() {
+    // Where it is refused they share, which costs time only.
+    if clinux_unshare_descriptors() == 0, case .keeping(let kept) = descriptors {
+      _ = clinux_close_range(STDERR_FILENO + 1, kept - 1)
+      _ = clinux_close_range(max(STDERR_FILENO, kept) + 1, .max)
+    }
+    body()
+  }
 
   /// - Returns: the thread, to be joined; nil where the kernel gives none.
-  static func begin(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
+  static func begin(_ descriptors: TwoThreads.Apart, _ body: @escaping @Sendable () -> Void)
+    -> pthread_t?
+  {
     var thread = pthread_t()
-    let own = Unmanaged.passRetained(OwnThread(body))
+    let own = Unmanaged.passRetained(OwnThread(descriptors, body))
     let failure = pthread_create(
       &thread, nil,
       { own in
-        // Where it is refused they share, which costs time only.
-        _ = clinux_unshare_descriptors()
-        own.map { Unmanaged<OwnThread>.fromOpaque($0).takeRetainedValue().body() }
+        own.map { Unmanaged<OwnThread>.fromOpaque($0).takeRetainedValue().run() }
         return nil
       }, own.toOpaque())
     if failure == 0 { return thread }

@@ -11,8 +11,9 @@ public struct JSONLine: Sendable {
     Self.append(value, to: &bytes)
   }
   /// Hostile bytes: UTF-8 where valid, else Latin-1 code points (the trace format's rule).
-  public mutating func add(_ key: String, bytes value: some Collection<UInt8>) {
-    add(key, Text.decode(value))
+  public mutating func add(_ key: String, bytes value: [UInt8]) {
+    addKey(key)
+    Self.append(value, to: &bytes)
   }
   public mutating func add(_ key: String, _ value: Int) {
     addKey(key)
@@ -39,6 +40,9 @@ public struct JSONLine: Sendable {
     addArray(key, values) { $1 += $0.closed }
   }
   public mutating func add(_ key: String, _ values: [String]) {
+    addArray(key, values) { Self.append($0, to: &$1) }
+  }
+  public mutating func add(_ key: String, bytes values: [[UInt8]]) {
     addArray(key, values) { Self.append($0, to: &$1) }
   }
   public mutating func add(_ key: String, _ values: [UInt64]) {
@@ -82,11 +86,25 @@ public struct JSONLine: Sendable {
     return "\(sign)\(whole).\(decimals)"
   }
 
+  private static func append(_ value: [UInt8], to bytes: inout [UInt8]) {
+    if value.allSatisfy(isPlain) {
+      bytes.append(UInt8(ascii: "\""))
+      bytes.append(contentsOf: value)
+      bytes.append(UInt8(ascii: "\""))
+    } else {
+      append(Text.decode(value), to: &bytes)
+    }
+  }
+
   private static func append(_ text: String, to bytes: inout [UInt8]) {
     bytes.append(UInt8(ascii: "\""))
-    if text.utf8.allSatisfy({ $0 < 0x7F }) {
-      for byte in text.utf8 { append(byte, to: &bytes) }
-    } else {
+    var text = text
+    let isPlain = text.withUTF8 { utf8 in
+      guard utf8.allSatisfy(Self.isPlain) else { return false }
+      bytes.append(contentsOf: utf8)
+      return true
+    }
+    if !isPlain {
       // Beyond ASCII too there are characters that act: a terminal may take U+009B for ESC [, and U+202E turns text around.
       for scalar in text.unicodeScalars {
         if scalar.value < 0x7F {
@@ -97,6 +115,11 @@ public struct JSONLine: Sendable {
       }
     }
     bytes.append(UInt8(ascii: "\""))
+  }
+
+  /// Stands in JSON as it is.
+  private static func isPlain(_ byte: UInt8) -> Bool {
+    byte >= 0x20 && byte < 0x7F && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
   }
 
   private static func append(_ byte: UInt8, to bytes: inout [UInt8]) {

@@ -86,8 +86,8 @@ public struct TraceWriter: Sendable {
         remote.append(address)
       }
     }
-    line.add("local", local.map { Text.decode($0.bytes) })
-    line.add("remote", remote.map { Text.decode($0.bytes) })
+    line.add("local", bytes: local.map(\.bytes))
+    line.add("remote", bytes: remote.map(\.bytes))
     if entry.isUnprocessed { line.add("unprocessed", true) }
     if let pid = entry.queuedBy { line.add("qp", pid) }
   }

@@ -154,7 +154,7 @@ struct MessageView {
       "header",
       header.fields.map { field in
         var object = JSONLine()
-        object.add("name", bytes: header.bytes[field.name])
+        object.add("name", bytes: Array(header.bytes[field.name]))
         object.add("value", bytes: header.value(field))
         return object
       })

@@ -24,7 +24,7 @@ int clinux_eventfd(void);
 /// unshare(2): this thread's descriptors are its own from now on, as a fork's are; 0, or -1 with errno.
 int clinux_unshare_descriptors(void);
 
-/// close_range(2): closes every descriptor from `first` to `last`; 0, or -1 with errno.
+/// close_range(2): closes every descriptor from `first` to `last`, if there are any; 0, or -1 with errno.
 int clinux_close_range(int first, int last);
 
 /// renameat2(2), RENAME_EXCHANGE: two names of one directory change places at once; 0, or -1 with errno (EINVAL where the filesystem cannot).

@@ -30,7 +30,7 @@ extension QueueScanner {
     }
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
     let names = try ListedNames(queue)
-    try TwoThreads.run(Int(queue.spread.split) + 1, apart: true) { part throws(QueueError) in
+    try TwoThreads.run(Int(queue.spread.split) + 1, apart: .keepingAll) { part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
       let near = isTodo ? queue : try OpenQueue(queue, near: part)
       let listed =

@@ -103,7 +103,7 @@ public struct QueueScanner: Sendable {
     let queue = try OpenQueue(layout)
     let bouncing = Set(try queue.numbers(.bounce, 0))
     let turn = Mutex(true)
-    try TwoThreads.run(Int(queue.spread.split), apart: true) { part throws(QueueError) in
+    try TwoThreads.run(Int(queue.spread.split), apart: .keepingAll) { part throws(QueueError) in
       var buffer = ReadBuffer(spent: 64)
       var out: [UInt8] = []
       out.reserveCapacity(72 * 1024)

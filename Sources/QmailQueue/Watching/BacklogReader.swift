@@ -83,17 +83,22 @@ final class BacklogReader: Sendable {
     var names = try? ListedNames(queue)
     try? names?.listLocal(queue)
     let listed = names
-    // Short names are found sooner; as many directories are kept open as nobody minds.
     let split = Int(queue.spread.split)
-    let near = split > 64 ? [] : (0..<split).compactMap { try? OpenQueue(queue, near: $0) }
+    let next = Atomic<Int>(0)
     // Reading never throws: an error is an outcome.
-    TwoThreads.run((ids.count + Self.chunk - 1) / Self.chunk) { part in
-      var buffer = ReadBuffer()
-      let some = ids[(part * Self.chunk)..<min((part + 1) * Self.chunk, ids.count)].map {
-        let queue = near.count == split ? near[Int($0 % UInt64(split))] : queue
-        return Message(id: $0, reading: queue.entry($0, &buffer, listed: listed))
+    TwoThreads.run(2, apart: .keeping(queue.top.number)) { _ in
+      // Short names are found sooner; as many directories are kept open as nobody minds.
+      let near = split > 64 ? [] : (0..<split).compactMap { try? OpenQueue(queue, near: $0) }
+      var buffer = ReadBuffer(spent: Self.chunk)
+      while true {
+        let start = next.add(Self.chunk, ordering: .relaxed).oldValue
+        if start >= ids.count { return true }
+        let some = ids[start..<min(start + Self.chunk, ids.count)].map {
+          let queue = near.count == split ? near[Int($0 % UInt64(split))] : queue
+          return Message(id: $0, reading: queue.entry($0, &buffer, listed: listed))
+        }
+        if !hand(some) { return false }
       }
-      return hand(some)
     }
   }
 
@@ -123,7 +128,7 @@ final class BacklogReader: Sendable {
     let oldest = WallClock.now() - youth
     let found = Mutex<[EntryIdentity]>([])
     let step = 4096
-    TwoThreads.run((sorted.count + step - 1) / step) { part in
+    TwoThreads.run((sorted.count + step - 1) / step, apart: .keeping(queue.top.number)) { part in
       var young: [EntryIdentity] = []
       for id in sorted[(part * step)..<min((part + 1) * step, sorted.count)] {
         guard let birth = (queue.status(.info, id) ?? queue.status(.todo, id))?.birth else {
