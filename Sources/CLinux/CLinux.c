@@ -37,6 +37,8 @@ int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {
   return posix_spawn_file_actions_addclosefrom_np(actions, first);
 }
 
+const int clinux_no_access_time = O_NOATIME;
+
 int clinux_close_range(int first, int last) {
   return first > last ? 0 : close_range((unsigned)first, (unsigned)last, 0);
 }

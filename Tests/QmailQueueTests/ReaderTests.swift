@@ -29,6 +29,26 @@ struct ReaderTests {
         + Int64(info.st_mtim.tv_nsec))
   }
 
+  @Test("reading leaves no trace, which would have the kernel write three inodes a message")
+  func unseen() throws {
+    let fixture = QueueFixture()
+    let id = fixture.message(from: "alice@mx.test", remote: ["a@b"])
+    func lastReadings() -> [Int] {
+      [QueueFile.mess, .info, .remote].map {
+        var status = stat()
+        stat(fixture.path($0, id), &status)
+        return status.st_atim.tv_sec
+      }
+    }
+    for kind in [QueueFile.mess, .info, .remote] {
+      // Before it was written: the next reading is taken note of, also with relatime (mount(8)).
+      let times = [timespec(tv_sec: 1000, tv_nsec: 0), timespec(tv_sec: 2000, tv_nsec: 0)]
+      try #require(utimensat(AT_FDCWD, fixture.path(kind, id), times, 0) == 0)
+    }
+    #expect(found(EntryReader(layout: try fixture.layout).read(id)) != nil)
+    #expect(lastReadings() == [1000, 1000, 1000])
+  }
+
   @Test(
     "until todo is gone a message is unprocessed, whatever else is there", arguments: [false, true])
   func unprocessed(todoIsSplit: Bool) throws {

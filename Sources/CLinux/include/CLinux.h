@@ -24,6 +24,9 @@ int clinux_eventfd(void);
 /// unshare(2): this thread's descriptors are its own from now on, as a fork's are; 0, or -1 with errno.
 int clinux_unshare_descriptors(void);
 
+/// `O_NOATIME` of open(2): reading does not change when the file was last read. EPERM for who neither owns the file nor is root.
+extern const int clinux_no_access_time;
+
 /// close_range(2): closes every descriptor from `first` to `last`, if there are any; 0, or -1 with errno.
 int clinux_close_range(int first, int last);
 

@@ -1,6 +1,8 @@
+import CLinux
 import Files
 import Glibc
 import Mail
+import Synchronization
 
 /// The queue directory held open. Names are looked up relative to it, so that a message is read from one queue even if another is moved into its place.
 public final class OpenQueue: Sendable {
@@ -9,6 +11,9 @@ public final class OpenQueue: Sendable {
   let status: FileStatus
   /// The subdirectories of one part held open too, where many files of it are to be read: shorter names are found sooner.
   private let near: Near?
+  /// Reading is to leave no trace: the first reading of each file would have the kernel write its inode anew (relatime, see mount(8)), three times
+  /// a message. Until that is refused.
+  private let isUnseen = Atomic<Bool>(true)
 
   private final class Near: Sendable {
     let part: UInt64
@@ -68,8 +73,12 @@ public final class OpenQueue: Sendable {
 
   func open(_ kind: QueueFile, _ id: UInt64, _ access: Descriptor.Access = .read) -> Opening {
     let (directory, name) = place(kind, id)
-    let number = name.withCString {
-      openat(directory, $0, access.rawValue | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    let flags = access.rawValue | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
+    let unseen = isUnseen.load(ordering: .relaxed) ? clinux_no_access_time : 0
+    var number = name.withCString { openat(directory, $0, flags | unseen) }
+    if number < 0, errno == EPERM, unseen != 0 {
+      isUnseen.store(false, ordering: .relaxed)
+      number = name.withCString { openat(directory, $0, flags) }
     }
     if number >= 0 { return .file(number) }
     return errno == ENOENT ? .missing : .failed(errno)
