@@ -12,8 +12,8 @@ public final class OpenQueue: Sendable {
   /// The subdirectories of one part held open too, where many files of it are to be read: shorter names are found sooner.
   private let near: Near?
   /// Reading is to leave no trace: the first reading of each file would have the kernel write its inode anew (relatime, see mount(8)), three times
-  /// a message. Until that is refused.
-  private let isUnseen = Atomic<Bool>(true)
+  /// a message. The owners, a bit each, of files where that was refused.
+  private let refusing = Atomic<Int>(0)
 
   private final class Near: Sendable {
     let part: UInt64
@@ -74,10 +74,11 @@ public final class OpenQueue: Sendable {
   func open(_ kind: QueueFile, _ id: UInt64, _ access: Descriptor.Access = .read) -> Opening {
     let (directory, name) = place(kind, id)
     let flags = access.rawValue | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
-    let unseen = isUnseen.load(ordering: .relaxed) ? clinux_no_access_time : 0
+    let owner = kind.owner.rawValue
+    let unseen = refusing.load(ordering: .relaxed) & owner == 0 ? clinux_no_access_time : 0
     var number = name.withCString { openat(directory, $0, flags | unseen) }
     if number < 0, errno == EPERM, unseen != 0 {
-      isUnseen.store(false, ordering: .relaxed)
+      refusing.bitwiseOr(owner, ordering: .relaxed)
       number = name.withCString { openat(directory, $0, flags) }
     }
     if number >= 0 { return .file(number) }
@@ -159,6 +160,21 @@ public final class OpenQueue: Sendable {
     var all: [UInt64] = []
     for part in 0..<spread.directories(kind) { all += try numbers(kind, part) }
     return all
+  }
+}
+
+extension QueueFile {
+  /// Who writes it (INTERNALS): the daemon, which runs as qmails, owns those of qmail-send only.
+  fileprivate enum Owner: Int {
+    case qmailq = 1
+    case qmails = 2
+  }
+
+  fileprivate var owner: Owner {
+    switch self {
+    case .mess, .todo, .intd: .qmailq
+    case .info, .local, .remote, .bounce: .qmails
+    }
   }
 }
 
