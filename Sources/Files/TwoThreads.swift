@@ -64,10 +64,22 @@ private final class OwnThread {
   private func run() {
     // Where it is refused they share, which costs time only.
     if clinux_unshare_descriptors() == 0, case .keeping(let kept) = descriptors {
-      _ = clinux_close_range(STDERR_FILENO + 1, kept - 1)
-      _ = clinux_close_range(max(STDERR_FILENO, kept) + 1, .max)
+      Self.closeAll(but: kept)
     }
     body()
+  }
+
+  private static func closeAll(but kept: Int32) {
+    let first = STDERR_FILENO + 1
+    if clinux_close_range(first, kept - 1) == 0,
+      clinux_close_range(max(first, kept + 1), .max) == 0
+    {
+      return
+    }
+    // Before Linux 5.9, or where a filter of system calls does not know it.
+    for number in first..<Int32(clamping: sysconf(Int32(_SC_OPEN_MAX))) where number != kept {
+      close(number)
+    }
   }
 
   /// - Returns: the thread, to be joined; nil where the kernel gives none.
