@@ -47,7 +47,9 @@ struct Command {
     waitpid(pid, &status, 0)
     let seconds = now() - begun
     guard status == 0 else {
-      throw Failure("\(path) \(arguments.joined(separator: " ")) failed (status \(status))")
+      let signal = status & 0x7F
+      let why = signal == 0 ? "exit code \(status >> 8)" : "signal \(signal)"
+      throw Failure("\(path) \(arguments.joined(separator: " ")) failed (\(why))")
     }
     return seconds
   }
