@@ -87,37 +87,36 @@ public struct JSONLine: Sendable {
   }
 
   private static func append(_ value: [UInt8], to bytes: inout [UInt8]) {
-    if value.allSatisfy(isPlain) {
-      bytes.append(UInt8(ascii: "\""))
-      bytes.append(contentsOf: value)
-      bytes.append(UInt8(ascii: "\""))
-    } else {
-      append(Text.decode(value), to: &bytes)
-    }
+    if !appendPlain(value, to: &bytes) { append(Text.decode(value), to: &bytes) }
   }
 
   private static func append(_ text: String, to bytes: inout [UInt8]) {
-    bytes.append(UInt8(ascii: "\""))
     var text = text
-    let isPlain = text.withUTF8 { utf8 in
-      guard utf8.allSatisfy(Self.isPlain) else { return false }
-      bytes.append(contentsOf: utf8)
-      return true
-    }
-    if !isPlain {
-      // Beyond ASCII too there are characters that act: a terminal may take U+009B for ESC [, and U+202E turns text around.
-      for scalar in text.unicodeScalars {
-        if scalar.value < 0x7F {
-          append(UInt8(scalar.value), to: &bytes)
-        } else {
-          Escaping.json(scalar, to: &bytes)
-        }
+    if text.withUTF8({ appendPlain($0, to: &bytes) }) { return }
+    bytes.append(UInt8(ascii: "\""))
+    // Beyond ASCII too there are characters that act: a terminal may take U+009B for ESC [, and U+202E turns text around.
+    for scalar in text.unicodeScalars {
+      if scalar.value < 0x7F {
+        append(UInt8(scalar.value), to: &bytes)
+      } else {
+        Escaping.json(scalar, to: &bytes)
       }
     }
     bytes.append(UInt8(ascii: "\""))
   }
 
-  /// Stands in JSON as it is.
+  /// Appends what stands in JSON as it is, whole.
+  /// - Returns: false, with nothing appended, where something has to be escaped.
+  private static func appendPlain(
+    _ value: some Collection<UInt8>, to bytes: inout [UInt8]
+  ) -> Bool {
+    guard value.allSatisfy(isPlain) else { return false }
+    bytes.append(UInt8(ascii: "\""))
+    bytes.append(contentsOf: value)
+    bytes.append(UInt8(ascii: "\""))
+    return true
+  }
+
   private static func isPlain(_ byte: UInt8) -> Bool {
     byte >= 0x20 && byte < 0x7F && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
   }

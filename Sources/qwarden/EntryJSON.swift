@@ -12,7 +12,7 @@ extension Entry {
     line.add("list", isList)
     line.add("local", local.map(\.json))
     line.add("remote", remote.map(\.json))
-    if isUnprocessed { line.add("unrouted", unrouted.map { Text.decode($0.bytes) }) }
+    if isUnprocessed { line.add("unrouted", bytes: unrouted.map(\.bytes)) }
     line.add("bouncing", isBouncing)
     line.add("unprocessed", isUnprocessed)
     return line
