@@ -20,14 +20,24 @@ public enum TwoThreads {
   public static func run<Failure: Error>(
     _ items: Int, apart: Apart? = nil, _ work: @Sendable (Int) throws(Failure) -> Bool
   ) throws(Failure) {
+    try run(items, apart: apart, each: {}) { (_, item) throws(Failure) in try work(item) }
+  }
+
+  /// The same, where a thread keeps something from one item to the next: a buffer, directories held open.
+  /// - Parameter each: makes it, in each thread.
+  public static func run<Own: ~Copyable, Failure: Error>(
+    _ items: Int, apart: Apart? = nil, each begin: @Sendable () -> Own,
+    _ work: @Sendable (inout Own, Int) throws(Failure) -> Bool
+  ) throws(Failure) {
     let next = Atomic<Int>(0)
     let failure = Mutex<Failure?>(nil)
     @Sendable func drain() {
+      var own = begin()
       while true {
         let item = next.add(1, ordering: .relaxed).oldValue
         if item >= items { return }
         do throws(Failure) {
-          if try work(item) { continue }
+          if try work(&own, item) { continue }
         } catch {
           failure.withLock { $0 = $0 ?? error }
         }

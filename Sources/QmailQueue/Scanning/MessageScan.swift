@@ -30,13 +30,14 @@ extension QueueScanner {
     }
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
     let names = try ListedNames(queue)
-    try TwoThreads.run(Int(queue.spread.split) + 1, apart: .keepingAll) { part throws(QueueError) in
+    try TwoThreads.run(
+      Int(queue.spread.split) + 1, apart: .keepingAll, each: { ThreadLook(look) }
+    ) { reader, part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
       let near = isTodo ? queue : try OpenQueue(queue, near: part)
       let listed =
         isTodo || !look.detail.contains(.recipients)
         ? names : try names.withChannels(queue, part: part)
-      let reader = ThreadLook(look)
       for id in isTodo ? Array(names.todo) : try queue.numbers(.info, part).sorted() {
         if !isTodo, names.todo.contains(id) { continue }
         reader.read(id, near, listed: listed)

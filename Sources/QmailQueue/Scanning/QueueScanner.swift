@@ -45,8 +45,8 @@ public struct QueueScanner: Sendable {
     let local = Atomic<Int>(0)
     let remote = Atomic<Int>(0)
     let doneOnly = Atomic<Int>(0)
-    try TwoThreads.run(Int(queue.spread.split)) { part throws(QueueError) in
-      var buffer = ReadBuffer()
+    try TwoThreads.run(Int(queue.spread.split), each: { ReadBuffer() }) {
+      buffer, part throws(QueueError) in
       let near = try OpenQueue(queue, near: part)
       for id in try queue.numbers(.info, part).sorted() where !inTodo.contains(id) {
         let state = near.channels(of: id, &buffer)
@@ -72,10 +72,10 @@ public struct QueueScanner: Sendable {
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
     let names = try ListedNames(queue)
     let turn = Mutex(true)
-    try TwoThreads.run(Int(queue.spread.split) + 1) { part throws(QueueError) in
+    try TwoThreads.run(Int(queue.spread.split) + 1, each: { ReadBuffer() }) {
+      buffer, part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
       let near = isTodo ? queue : try OpenQueue(queue, near: part)
-      var buffer = ReadBuffer()
       var batch: [EntryReader.Outcome] = []
       func hand() -> Bool {
         defer { batch.removeAll(keepingCapacity: true) }
@@ -103,8 +103,9 @@ public struct QueueScanner: Sendable {
     let queue = try OpenQueue(layout)
     let bouncing = Set(try queue.numbers(.bounce, 0))
     let turn = Mutex(true)
-    try TwoThreads.run(Int(queue.spread.split), apart: .keepingAll) { part throws(QueueError) in
-      var buffer = ReadBuffer(spent: 64)
+    try TwoThreads.run(
+      Int(queue.spread.split), apart: .keepingAll, each: { ReadBuffer(spent: 64) }
+    ) { buffer, part throws(QueueError) in
       var out: [UInt8] = []
       out.reserveCapacity(72 * 1024)
       let near = try OpenQueue(queue, near: part)

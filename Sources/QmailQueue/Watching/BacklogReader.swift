@@ -83,22 +83,32 @@ final class BacklogReader: Sendable {
     var names = try? ListedNames(queue)
     try? names?.listLocal(queue)
     let listed = names
-    let split = Int(queue.spread.split)
-    let next = Atomic<Int>(0)
+    let chunks = (ids.count + Self.chunk - 1) / Self.chunk
+    let apart = TwoThreads.Apart.keeping(queue.top.number)
     // Reading never throws: an error is an outcome.
-    TwoThreads.run(2, apart: .keeping(queue.top.number)) { _ in
+    TwoThreads.run(chunks, apart: apart, each: { Reader(queue) }) { reader, part in
+      let start = part * Self.chunk
+      return hand(
+        ids[start..<min(start + Self.chunk, ids.count)].map {
+          Message(id: $0, reading: reader.read($0, listed))
+        })
+    }
+  }
+
+  /// One thread's.
+  private struct Reader: ~Copyable {
+    private let near: [OpenQueue]
+    private var buffer = ReadBuffer(spent: chunk)
+
+    init(_ queue: OpenQueue) {
       // Short names are found sooner; as many directories are kept open as nobody minds.
-      let near = split > 64 ? [] : (0..<split).compactMap { try? OpenQueue(queue, near: $0) }
-      var buffer = ReadBuffer(spent: Self.chunk)
-      while true {
-        let start = next.add(Self.chunk, ordering: .relaxed).oldValue
-        if start >= ids.count { return true }
-        let some = ids[start..<min(start + Self.chunk, ids.count)].map {
-          let queue = near.count == split ? near[Int($0 % UInt64(split))] : queue
-          return Message(id: $0, reading: queue.entry($0, &buffer, listed: listed))
-        }
-        if !hand(some) { return false }
-      }
+      let split = Int(queue.spread.split)
+      let parts = split > 64 ? [] : (0..<split).compactMap { try? OpenQueue(queue, near: $0) }
+      near = parts.count == split ? parts : [queue]
+    }
+
+    mutating func read(_ id: UInt64, _ listed: ListedNames?) -> EntryReading {
+      near[Int(id % UInt64(near.count))].entry(id, &buffer, listed: listed)
     }
   }
 
