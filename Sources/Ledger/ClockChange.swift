@@ -44,7 +44,7 @@ extension Ledger {
       """,
       "UPDATE graces SET until = until + ?1",
       """
-      UPDATE quarantine SET expires = expires + ?1
+      UPDATE quarantine SET intended = intended + ?1, expires = expires + ?1
       WHERE state NOT IN ('released', 'expired', 'abandoned')
       """,
     ] {

@@ -15,13 +15,13 @@ extension Responder {
     outcomes += tendBlocks(at: now)
     forgetTheOld(now, &outcomes)
     working("recover", places.quarantine, &outcomes) { outcomes throws(Trouble) in
-      let rows = try attempt {
-        try ledger.quarantine(
-          Set(QuarantineRecord.State.allCases.filter { !$0.isFinal }))
-      }
-      if !rows.isEmpty || Self.exists(places.quarantine) {
+      let open = Set(QuarantineRecord.State.allCases.filter { !$0.isFinal })
+      let hasRows = try attempt { try !ledger.quarantine(open, limit: 1).isEmpty }
+      if hasRows || Self.exists(places.quarantine) {
         try withHands { () throws(Trouble) in
           let store = try quarantine()
+          // Only now: until the hands were ours, a command may have set messages aside.
+          let rows = try attempt { try ledger.quarantine(open) }
           try matchStore(store, rows, now, &outcomes)
           try deleteExpiring(store, now, &outcomes)
           try resolveReleases(now, &outcomes)
@@ -52,7 +52,7 @@ extension Responder {
       }
       if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
         // Deleted already, and a power failure has brought it back; or not wanted any more.
-        if closed.state == .expired || !closed.isDeparting {
+        if closed.state == .expired || closed.state.isFinal && !closed.isDeparting {
           try attempt { try store.delete(identity) }
         }
       } else if held.contains(identity) {

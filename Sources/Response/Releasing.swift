@@ -176,7 +176,14 @@ extension Responder {
       switch result {
       case .queued: given.append(fresh)
       case .failed:
-        try attempt { try ledger.finishRelease([(fresh, 0, gift.count)], at: now) }
+        try attempt {
+          if gift.record.state == .releaseInDoubt {
+            // What came of the earlier one is no more certain for that.
+            try ledger.move([fresh], to: .releaseInDoubt, at: now, note: gift.record.note)
+          } else {
+            try ledger.finishRelease([(fresh, 0, gift.count)], at: now)
+          }
+        }
         why = .injection(.ended(result))
       case .killed, .unknown:
         try resolve(fresh, store, now, &outcomes)

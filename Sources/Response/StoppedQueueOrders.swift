@@ -116,18 +116,29 @@ extension Responder {
     if passages.isEmpty { return }
     try batch(at: now).secureCopies(of: passages.map(\.record), in: store)
     for passage in passages { passage.record.state = .copied }
-    var done: [QuarantineRecord] = []
-    for passage in passages {
-      do throws(RetirementRefusal) {
-        try passage.retirement?.remove()
-        passage.record.facts.recipients = passage.retirement?.recipients.count ?? 0
-        done.append(passage.record)
-      } catch {
-        fail("set aside", "\(passage.record.identity.id)", .refusal(error), &outcomes)
+    func each(_ body: (Passage) throws(RetirementRefusal) -> Void) throws(Trouble) {
+      var done: [Passage] = []
+      for passage in passages {
+        do throws(RetirementRefusal) {
+          try body(passage)
+          done.append(passage)
+        } catch {
+          fail("set aside", "\(passage.record.identity.id)", .refusal(error), &outcomes)
+        }
+        try step(.removedForQmail)
       }
-      try step(.removedForQmail)
+      passages = done
     }
+    try each { passage throws(RetirementRefusal) in try passage.retirement?.note() }
+    try attempt { try store.syncAll() }
+    try each { passage throws(RetirementRefusal) in try passage.retirement?.remove() }
+    try attempt { try store.syncAll() }
     try attempt { try layout.sync() }
+    try each { passage throws(RetirementRefusal) in try passage.retirement?.clear() }
+    for passage in passages {
+      passage.record.facts.recipients = passage.retirement?.recipients.count ?? 0
+    }
+    let done = passages.map(\.record)
     try attempt { try ledger.recordMarked(done, at: now) }
     try step(.marksRecorded)
     try tell(done, now, &outcomes)

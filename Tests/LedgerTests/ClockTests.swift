@@ -29,7 +29,9 @@ struct ClockTests {
   /// By how much what is to run out was moved; it is the same for all of it.
   private func moved(_ ledger: Ledger) throws -> Duration {
     let block = try #require(try ledger.standingBlocks().first).expires
-    #expect(try ledger.quarantine(of: message)?.expires == block)
+    let row = try #require(try ledger.quarantine(of: message))
+    #expect(row.expires == block)
+    #expect(!row.keepsNothing, "a copy that was to be kept is not for deletion")
     return .nanoseconds(block.nanoseconds - (Timestamp.noon + .seconds(60)).nanoseconds)
   }
 

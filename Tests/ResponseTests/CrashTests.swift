@@ -22,6 +22,8 @@ import Testing
 struct CrashTests {
   enum Sequence: String, CaseIterable {
     case quarantine, delete, release, block, unblock, expireBlock, expireQuarantine, migrateLedger
+    /// With qmail-send stopped, and messages in todo.
+    case stoppedQueue
   }
 
   @Test(
@@ -87,6 +89,14 @@ final class Crash {
     let now = WallClock.now()
     switch sequence {
     case .quarantine, .delete, .block: break
+    case .stoppedQueue:
+      bench.sim.kill()
+      for number in 3..<5 {
+        let recipient = "a\(number)@remote.example"
+        let new = try bench.unprocessed(from: "alice@mx.test", to: [recipient, "b@mx.test"])
+        messages[new.identity] = try bench.bytes(layout.path(.mess, new.identity.id))
+        recipients[new.identity] = recipient
+      }
     case .release, .expireQuarantine:
       let responder = try bench.responder()
       if sequence == .expireQuarantine { responder.policy.quarantine.keep = .seconds(60) }
@@ -121,7 +131,7 @@ final class Crash {
     let chosen = ["--sender", "alice@mx.test", "--yes"]
     let words: [String] =
       switch sequence {
-      case .quarantine: ["quarantine"] + chosen
+      case .quarantine, .stoppedQueue: ["quarantine"] + chosen
       case .delete: ["delete"] + chosen
       case .release: ["release"] + chosen
       case .block: ["block", "spam@bad.test"]
@@ -153,15 +163,22 @@ final class Crash {
   /// What holds at every moment.
   func checkNothingLost(_ place: String) throws {
     try checkBadmailfrom(place)
-    guard sequence == .quarantine || sequence == .delete else { return }
+    guard [.quarantine, .delete, .stoppedQueue].contains(sequence) else { return }
     let store = try? QuarantineStore(path: "\(bench.state)/quarantine", creating: false)
     for (identity, original) in messages {
-      if try bench.letters(identity)?.count(where: { $0 == "T" }) == Self.pending { continue }
+      if try isUntouched(identity) { continue }
       if sequence == .delete, try bench.letters(identity)?.contains("T") == false { continue }
       let kept = try #require(store, "\(sequence), \(place): a message is marked and nowhere else")
       #expect(
         try kept.message(identity).read(limit: 1 << 20) == original, "\(sequence), \(place)")
     }
+  }
+
+  /// In the queue, as it was.
+  private func isUntouched(_ identity: EntryIdentity) throws -> Bool {
+    let todo = try? FileStatus.of(layout.path(.todo, identity.id))
+    if todo?.modified == identity.birth { return true }
+    return try bench.letters(identity)?.count { $0 == "T" } == Self.pending
   }
 
   private func checkBadmailfrom(_ place: String) throws {
@@ -202,7 +219,7 @@ final class Crash {
       let row = try ledger.quarantine(of: identity)
       let isHeld = contents?.messages.contains(identity) == true
       let letters = try bench.letters(identity)
-      let isUntouched = letters?.count { $0 == "T" } == Self.pending
+      let isUntouched = try isUntouched(identity)
       #expect(
         isUntouched || letters?.contains("T") != true, "\(what): half marked: \(letters ?? "")")
       if let store, isHeld {

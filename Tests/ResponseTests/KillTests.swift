@@ -188,8 +188,14 @@ import Testing
       #expect(after.note?.contains("qp ") == true)
       let refused = responder.release(after, inDoubt: false, at: bench.now)
       #expect(refused.compactMap(\.failure).first?.why.contains("--in-doubt") == true)
+      // A second attempt that comes to nothing makes the first no more certain.
+      try bench.write("", to: "\(bench.path)/full")
+      #expect(responder.release(after, inDoubt: true, at: bench.now).compactMap(\.released) == [])
+      unlink("\(bench.path)/full")
+      let still = try #require(try responder.ledger.quarantine(number: record.id))
+      #expect(still.state == .releaseInDoubt && still.note == after.note, "\(place)")
       #expect(
-        responder.release(after, inDoubt: true, at: bench.now).compactMap(\.released).count == 1)
+        responder.release(still, inDoubt: true, at: bench.now).compactMap(\.released).count == 1)
     default:
       #expect(queued == 1, "\(place)")
       #expect(after.state == .released, "\(place)")

@@ -1,3 +1,4 @@
+import Dispatch
 import Files
 import Glibc
 import Ledger
@@ -30,23 +31,9 @@ import Testing
       taken = try bench.message(to: ["late@remote.example", "no@remote.example"])
       let other = try bench.message(from: "carol@mx.test")
       bench.sim.kill()
-      new = try Self.inject("alice@mx.test", bench, layout)
-      others = [other.id, try Self.inject("carol@mx.test", bench, layout).identity.id]
+      new = try bench.unprocessed(from: "alice@mx.test")
+      others = [other.id, try bench.unprocessed(from: "carol@mx.test").identity.id]
     }
-
-    private static func inject(_ sender: String, _ bench: Workbench, _ layout: QueueLayout) throws
-      -> UnprocessedMessage
-    {
-      let id = try bench.sim.inject(
-        SimulatedInjection(
-          sender: Address(sender),
-          recipients: ["bob@remote.example", "carol@mx.test"].map { Address($0) },
-          source: .uid(33), message: Array("Subject: spam\n\nhello\n".utf8)), at: bench.now)
-      guard case .entry(let entry) = EntryReader(layout: layout).read(id) else { throw Missing() }
-      return try #require(UnprocessedMessage(entry.identity, sender: entry.sender, in: layout))
-    }
-
-    struct Missing: Error {}
 
     /// All files of a message, by kind.
     func files(_ id: UInt64) -> Set<QueueFile> {
@@ -90,6 +77,45 @@ import Testing
       Set(bench.deliveries[before...].map(\.attempt.recipient.description))
         == ["late@remote.example", "bob@remote.example", "carol@mx.test"])
     #expect(bench.deliveries.count == before + 3)
+  }
+
+  @Test("a daemon that starts while a command sets messages aside leaves their copies alone")
+  func startMeanwhile() throws {
+    let bench = try Workbench()
+    var messages: [Responder.Chosen] = []
+    // Two lots. The daemon has the hands between them, for badmailfrom, and then waits for the end of the second.
+    for _ in 0..<200 { messages.append((try bench.message(), alice)) }
+    bench.sim.kill()
+    nonisolated(unsafe) let daemon = try bench.responder()
+    let command = try bench.responder()
+    let (now, state) = (bench.now, bench.state)
+    let hasBegun = DispatchSemaphore(value: 0)
+    command.stopAfter = { step in
+      guard step == .quarantineIntended else { return false }
+      hasBegun.signal()
+      for _ in 0..<1000 where !Self.isHeld("\(state)/lock.turn") { usleep(1000) }
+      return false
+    }
+    let end = DispatchGroup()
+    DispatchQueue(label: "daemon").async(group: end) {
+      hasBegun.wait()
+      _ = daemon.recover(at: now)
+    }
+    let (_, failure) = command.remove(messages, by: keep, at: now)
+    end.wait()
+    #expect(failure == nil && daemon.isRecovered)
+    #expect(try command.ledger.quarantineCounts() == [.gone: 200])
+    let copies = try QuarantineStore(path: "\(state)/quarantine", creating: false).contents()
+    #expect(copies.messages.count == 200)
+  }
+
+  private static func isHeld(_ path: String) -> Bool {
+    do {
+      switch try FileLock.take(path, waiting: false) {
+      case .some: return false
+      case .none: return true
+      }
+    } catch { return true }
   }
 
   @Test("deleted from a stopped queue, nothing of a message stays anywhere")

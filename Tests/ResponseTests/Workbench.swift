@@ -80,6 +80,21 @@ final class Workbench {
     return EntryIdentity(id: id, birth: info.modified)
   }
 
+  /// Queues a message while qmail-send is stopped.
+  func unprocessed(
+    from sender: String, to recipients: [String] = ["bob@remote.example", "carol@mx.test"]
+  ) throws -> UnprocessedMessage {
+    let layout = try QueueLayout.read(qmail: qmail)
+    let id = try sim.inject(
+      SimulatedInjection(
+        sender: Address(sender), recipients: recipients.map { Address($0) },
+        source: .uid(33), message: Array("Subject: spam\n\nhello\n".utf8)), at: now)
+    let birth = try FileStatus.of(layout.path(.todo, id)).modified
+    return try #require(
+      UnprocessedMessage(
+        EntryIdentity(id: id, birth: birth), sender: Address(sender), in: layout))
+  }
+
   func pass(seconds: Double) {
     let end = now + .seconds(seconds)
     sim.advance(to: end, from: now)

@@ -143,9 +143,9 @@ public enum Recovery {
     return .finishedByQmail
   }
 
-  /// Killed while a message was taken out of todo, and `todo/ID` is not there. If it was noted for removal it was removed within
-  /// microseconds of the note, or qmail-send took it in after the kill: where that one still stands, it is left to qmail; where nothing
-  /// tells, its recipients are in doubt.
+  /// Cut off while a message was taken out of todo, and `todo/ID` is not there. Without the note, which is on the disk before `todo/ID`
+  /// is removed, qmail-send took it in. With it, that may be so too: where the entry still stands, it is left to qmail; where nothing tells,
+  /// its recipients are in doubt.
   private static func finishUnprocessed(
     _ envelope: consuming QuarantineEnvelope, in layout: QueueLayout, _ store: QuarantineStore
   ) throws(RetirementRefusal) -> Outcome {

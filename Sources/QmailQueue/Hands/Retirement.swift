@@ -172,13 +172,26 @@ public struct Retirement: ~Copyable, Sendable {
     do { try store.syncBatch() } catch { throw .store(error) }
     try files.check()
     var marks = Marks()
-    for index in recipients.indices where recipients[index].state == .pending {
-      let recipient = recipients[index]
-      if try files.letter(of: recipient) == EntryFiles.Record.done {
-        try set(.finishedByQmail, of: index)
-        marks.foundDone += 1
-        continue
+    for channel in Channel.allCases {
+      for index in recipients.indices where recipients[index].channel == channel {
+        try mark(index, &marks)
       }
+      lastMark[channel] = try files.status(of: channel)?.modified
+    }
+    if bounceIsAside != false { try BounceFile(identity, in: files.layout).removeAside() }
+    return marks
+  }
+
+  private mutating func mark(_ index: Int, _ marks: inout Marks) throws(RetirementRefusal) {
+    let recipient = recipients[index]
+    let isDone = try files.letter(of: recipient) == EntryFiles.Record.done
+    switch recipient.state {
+    // Its mark was lost with the machine.
+    case .inDoubt where !isDone: try files.markDone(recipient)
+    case .pending where isDone:
+      try set(.finishedByQmail, of: index)
+      marks.foundDone += 1
+    case .pending:
       try set(.marked, of: index)
       // Read again: between the two reads lie the microseconds of the envelope's write, and qmail may have finished in them.
       if try files.letter(of: recipient) == EntryFiles.Record.done {
@@ -188,12 +201,8 @@ public struct Retirement: ~Copyable, Sendable {
         try files.markDone(recipient)
         marks.marked += 1
       }
+    default: break
     }
-    for channel in Channel.allCases {
-      lastMark[channel] = try files.status(of: channel)?.modified
-    }
-    if bounceIsAside != false { try BounceFile(identity, in: files.layout).removeAside() }
-    return marks
   }
 
   /// After ``mark()``, with a look taken after it: puts in doubt the recipients found in delivery, those that qmail-send had read ahead with

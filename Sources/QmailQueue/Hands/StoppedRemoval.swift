@@ -48,7 +48,8 @@ extension DepartingEntry {
   }
 }
 
-/// A message in todo being taken out of a stopped queue: ``open(_:sender:in:)`` → ``copy(into:at:boot:)`` → `store.syncBatch()` → ``remove()``.
+/// A message in todo being taken out of a stopped queue: ``open(_:sender:in:)`` → ``copy(into:at:boot:)`` → `store.syncBatch()` → ``note()`` →
+/// `store.syncAll()` → ``remove()`` → `store.syncAll()`, ``QueueLayout/sync()`` → ``clear()``. Each step may be made for many before the next.
 ///
 /// Removing `todo/ID` is the one step that takes it from qmail. What qmail-send may have left of info, local and remote when it was killed while taking
 /// it in goes before, as qmail-send itself removes it first (qmail-send.c, `todo_do`); intd too, as qmail-clean does. Then mess.
@@ -106,18 +107,31 @@ public struct UnprocessedRetirement: ~Copyable {
     envelope = try store.add(message, from: mess)
   }
 
-  /// Takes it from qmail: the note in the copy first, then the files.
-  public mutating func remove() throws(RetirementRefusal) {
-    let todo = try EntryFiles.status(layout.path(.todo, identity.id))
-    guard todo?.modified == identity.birth else { throw .gone }
-    for kind in [QueueFile.local, .remote, .info, .intd] {
-      try StoppedQueue.remove(kind, identity.id, in: layout)
-    }
+  /// Notes in the copy that it is about to be taken. That must be on the disk before ``remove()``: a copy without the note is that of a
+  /// message which qmail still has.
+  public mutating func note() throws(RetirementRefusal) {
+    try check()
     do throws(FileError) {
       for index in recipients.indices { try envelope?.set(.marked, of: index) }
     } catch { throw .file(error) }
-    try StoppedQueue.remove(.todo, identity.id, in: layout)
+  }
+
+  /// Takes it from qmail, and says so in the copy.
+  public mutating func remove() throws(RetirementRefusal) {
+    try check()
+    for kind in [QueueFile.local, .remote, .info, .intd, .todo] {
+      try StoppedQueue.remove(kind, identity.id, in: layout)
+    }
     do { try envelope?.set(QuarantinedMessage.Phase.marked) } catch { throw .file(error) }
+  }
+
+  /// Removes what is left: a message alone (state S2), which means nothing to qmail.
+  public func clear() throws(RetirementRefusal) {
     try StoppedQueue.remove(.mess, identity.id, in: layout)
+  }
+
+  private func check() throws(RetirementRefusal) {
+    let todo = try EntryFiles.status(layout.path(.todo, identity.id))
+    guard todo?.modified == identity.birth else { throw .gone }
   }
 }

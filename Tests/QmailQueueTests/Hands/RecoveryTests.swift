@@ -276,15 +276,19 @@ struct RecoveryTests {
   func marksLost() throws {
     let queue = try HandsFixture()
     let store = try queue.store()
-    let entry = try queue.entry(12, remote: ["Ta@r.test", "Tb@r.test"])
+    let entry = try queue.entry(12, remote: ["Ta@r.test", "Tb@r.test", "Tc@r.test"])
     try queue.retire(entry, into: store)
-    try Descriptor.open(queue.layout.path(.remote, 12), .write).write([0x54], at: 10)
-    #expect(DepartingEntryState(entry, queue) == .marksLost(1))
+    var envelope = try store.open(entry)
+    try envelope.set(.inDoubt, of: 2)
+    for offset in [10, 20] {
+      try Descriptor.open(queue.layout.path(.remote, 12), .write).write([0x54], at: Int64(offset))
+    }
+    #expect(DepartingEntryState(entry, queue) == .marksLost(2))
     let outcome = try Recovery.finish(
       entry, in: queue.layout, store: store, look: try queue.look(), boot: "after")
     #expect(outcome == .quarantined(markedNow: 1))
-    #expect(try store.read(entry).recipients.map(\.state) == [.marked, .marked])
-    #expect(queue.letters(12) == "DD")
+    #expect(try store.read(entry).recipients.map(\.state) == [.marked, .marked, .inDoubt])
+    #expect(queue.letters(12) == "DDD")
   }
 
   @Test("An envelope that cannot be read is reported, and nothing is removed")
