@@ -150,8 +150,8 @@ extension Ledger {
       try Row.fetchAll(
         database,
         sql: """
-          SELECT id, birth FROM quarantine WHERE incident IS NULL AND gone IS NULL AND copied >= ?
-          AND state IN ('copied', 'marked', 'expiring', 'expired')
+          SELECT id, birth FROM quarantine INDEXED BY quarantine_ordered
+          WHERE incident IS NULL AND gone IS NULL AND copied >= ? AND state IN ('copied', 'marked', 'expiring', 'expired')
           """,
         arguments: [moment.column]
       ).map { row in
@@ -267,14 +267,17 @@ extension Ledger {
     }
   }
 
-  /// The qmail-queue processes that were given messages back after `moment`.
-  public func releasePIDs(since moment: Timestamp) throws(LedgerError) -> Set<Int32> {
-    try read { database in
-      try Set(
-        Int32.fetchAll(
-          database,
-          sql: "SELECT DISTINCT release_pid FROM quarantine WHERE release_started >= ?",
-          arguments: [moment.column]))
+  /// Those of these processes that were a qmail-queue given messages back after `moment`.
+  public func released(by pids: Set<Int32>, since moment: Timestamp) throws(LedgerError)
+    -> Set<Int32>
+  {
+    if pids.isEmpty { return [] }
+    return try read { database in
+      let statement = try database.cachedStatement(
+        sql: "SELECT 1 FROM quarantine WHERE release_pid = ? AND release_started >= ? LIMIT 1")
+      return try pids.filter {
+        try Int.fetchOne(statement, arguments: [$0, moment.column]) != nil
+      }
     }
   }
 

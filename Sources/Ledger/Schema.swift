@@ -149,6 +149,14 @@ enum Schema {
     CREATE INDEX quarantine_incident ON quarantine(incident, state, gone)
       WHERE incident IS NOT NULL;
     """,
+    // What the daemon asks at every look must not cost more the more there is in quarantine.
+    """
+    CREATE INDEX quarantine_ordered ON quarantine(copied)
+      WHERE incident IS NULL AND gone IS NULL AND copied IS NOT NULL;
+    DROP INDEX quarantine_released;
+    CREATE INDEX quarantine_released ON quarantine(release_pid, release_started)
+      WHERE release_started IS NOT NULL;
+    """,
   ]
 
   /// Brings a database to ``version``, inside the caller's transaction.

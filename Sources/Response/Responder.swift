@@ -60,6 +60,8 @@ public final class Responder {
   /// Deliveries that the log told of, while the ledger or the hands could not be had.
   var unheard: [FinishedDelivery] = []
   static let mostUnheard = 10_000
+  /// What was chosen of each storm that goes on, and what of that has left.
+  private var tallies: [Int: PacedFigure<(chosen: Int, gone: Int)>] = [:]
   private var store: QuarantineStore?
   var told = ToldOnce()
   /// badmailfrom as the hands left it; nil: to be compared with the ledger.
@@ -148,6 +150,7 @@ public final class Responder {
         try ledger.intendQuarantine(
           of: identities, incident: incident, expires: now + policy.quarantine.keep, at: now)
       }
+      tallies[incident]?.change { $0.chosen += identities.count }
     }
     unwritten = []
     try attempt { try ledger.record(history.actions) }
@@ -196,9 +199,13 @@ public final class Responder {
     context.queueMessages = queueMessages
     context.standingBlocks = Set(try ledger.standingBlocks().map(\.entry))
     context.blocksThisHour = try ledger.blocksCreated(since: now - .seconds(3600))
+    tallies = tallies.filter { tally in storms.contains { $0.incident == tally.key } }
     for storm in storms {
       context.storms[storm.incident] = storm
-      let (chosen, gone) = try ledger.quarantineTally(incident: storm.incident)
+      let (chosen, gone) = try tallies[storm.incident, default: PacedFigure()]
+        .value { () throws(LedgerError) in
+          try ledger.quarantineTally(incident: storm.incident)
+        }
       context.quarantined[storm.incident] = chosen
       context.quarantinedGone[storm.incident] = gone
       for entry in storm.offenders.compactMap(BlockGuards.entry(for:)) {

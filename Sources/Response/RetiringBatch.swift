@@ -121,7 +121,9 @@ struct RetiringBatch: Sendable {
     }
     // Asked only where one of these messages may be one that was given back lately.
     if let first = pids.map(\.0.record.identity.birth).min() {
-      let released = try attempt { try ledger.releasePIDs(since: first - .seconds(86_400)) }
+      let released = try attempt {
+        try ledger.released(by: Set(pids.map(\.1)), since: first - .seconds(86_400))
+      }
       for (passage, pid) in pids where released.contains(pid) {
         let birth = passage.record.identity.birth
         if try attempt({ try ledger.wasReleased(pid: pid, before: birth) }) {

@@ -109,10 +109,10 @@ public actor Watchdog {
   var notes: [String]
   /// Of the ledger, as last read.
   var kept = 0
+  var keptFigure = PacedFigure<Int>()
   var activeBlocks = 0
   /// Storm events that are still to be planned for, since the ledger could not be used.
   var unplanned: [StormEvent] = []
-  var released: Set<Int32> = []
   var late = LateDeliveries()
   var senderIsRunning: Bool?
   var progress = QuarantineProgress()

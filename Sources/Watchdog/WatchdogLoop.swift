@@ -127,7 +127,8 @@ extension Watchdog {
       for identity in ordered { disregard(identity, at: observations[0].time) }
       lastTaken = last.time
     }
-    released = (try? ledger.releasePIDs(since: last.time - .seconds(86_400))) ?? released
+    let injected = Set(observations.compactMap { injectedHere($0, before: last.time) })
+    let released = (try? ledger.released(by: injected, since: last.time - .seconds(86_400))) ?? []
     var events: [StormEvent] = []
     var finished: [FinishedDelivery] = []
     for observation in observations {
@@ -148,12 +149,19 @@ extension Watchdog {
   /// What a release put back is our own doing and no evidence: its qmail-queue is in the ledger.
   func isReleased(_ observation: Observation, _ pids: Set<Int32>) -> Bool {
     if case .log(let line) = observation.event { return log.isRelease(line) }
-    guard !pids.isEmpty, case .arrival(let entry) = observation.event, case .uid = entry.source,
-      observation.time.seconds(since: entry.identity.birth) < 86_400,
-      let pid = entry.queuedBy.flatMap({ Int32(exactly: $0) }), pids.contains(pid)
+    guard !pids.isEmpty, let pid = injectedHere(observation, before: observation.time),
+      pids.contains(pid), case .arrival(let entry) = observation.event
     else { return false }
     log.noteRelease(entry)
     return true
+  }
+
+  /// The qmail-queue of a message that came from this machine in the day before `now`.
+  private func injectedHere(_ observation: Observation, before now: Timestamp) -> Int32? {
+    guard case .arrival(let entry) = observation.event, case .uid = entry.source,
+      now.seconds(since: entry.identity.birth) < 86_400
+    else { return nil }
+    return entry.queuedBy.flatMap { Int32(exactly: $0) }
   }
 
   /// What becomes of this message is our own doing, and no evidence.

@@ -61,10 +61,12 @@ extension Watchdog {
     queue.doneOnly = counts.doneOnly
     queue.senderIsRunning = senderIsRunning
     queue.unread = watcher.unread
-    if !responder.isAtRest {
-      if let counts = try? ledger.quarantineCounts() {
-        kept = (counts[.marked] ?? 0) + (counts[.gone] ?? 0)
+    if !responder.isAtRest || keptFigure.isStale {
+      let counted = try? keptFigure.value { () throws(LedgerError) in
+        let counts = try ledger.quarantineCounts()
+        return (counts[.marked] ?? 0) + (counts[.gone] ?? 0)
       }
+      kept = counted ?? kept
       activeBlocks = (try? ledger.standingBlocks().count) ?? activeBlocks
     }
     var report = StatusReport(

@@ -346,6 +346,8 @@ import Testing
     #expect(stored.closed == .noon + .seconds(6))
     #expect(try ledger.wasReleased(pid: 4712, before: .noon + .seconds(10)))
     #expect(try !ledger.wasReleased(pid: 4712, before: .noon - .seconds(10)))
+    #expect(try ledger.released(by: [4712, 7], since: .noon) == [4712])
+    #expect(try ledger.released(by: [4712], since: .noon + .seconds(6)) == [])
 
     // The number and birth of a final row may be set aside again.
     #expect(try ledger.intendQuarantine(of: [one], incident: 6, expires: keep, at: .noon) == 1)
@@ -448,5 +450,27 @@ import Testing
     let error = #expect(throws: LedgerError.self) { try ledger.incidents() }
     #expect(error?.kind == .defect)
     #expect(error?.description.contains("earthquake") == true)
+  }
+
+  @Test("a figure is counted anew once counting takes no more than a hundredth of the time")
+  func pacedFigure() throws {
+    var figure = PacedFigure<Int>()
+    var (clock, counted, cost) = (Int64(0), 0, Int64(5_000_000))
+    func ask() throws -> Int {
+      try figure.value(now: { clock }) { () throws(LedgerError) in
+        counted += 1
+        clock += cost
+        return counted
+      }
+    }
+    #expect(try ask() == 1)
+    clock = 499_999_999
+    #expect(try ask() == 1 && figure.isStale)
+    figure.change { $0 += 10 }
+    #expect(try ask() == 11)
+    clock = 500_000_000
+    cost = 900_000
+    #expect(try ask() == 2 && !figure.isStale)
+    #expect(try ask() == 3, "what is counted in no time is always today's")
   }
 }

@@ -86,9 +86,12 @@ struct DiskFaultTests {
         return machine.isAnswered && machine.disorder == nil
       }
       #expect(isAnswered, what())
-      let isTold = daemon.said("storm-began").contains {
-        $0.contains(
-          "the queue's filesystem is nearly " + (room == .bytes ? "full" : "out of inodes"))
+      let isTold = try await daemon.wait(20) {
+        try machine.fill(room)
+        return daemon.said("storm-began").contains {
+          $0.contains(
+            "the queue's filesystem is nearly " + (room == .bytes ? "full" : "out of inodes"))
+        }
       }
       #expect(isTold, what())
       #expect(daemon.said("degraded") + daemon.said("quarantine-problem") == [], what())
