@@ -84,7 +84,9 @@ extension Responder {
     _ messages: [(identity: EntryIdentity, sender: Address)], by order: RemovalOrder,
     at now: Timestamp
   ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
-    carryOut(messages, by: order) { lot, isHeld, outcomes throws(Trouble) in
+    carryOut(messages, by: order, at: now) { lot, isHeld, outcomes throws(Trouble) in
+      // Before anything is written down. A deletion needs room for a lot only, and often it is made because there is none.
+      if order.keepsCopy { try checkRoom() }
       let keeping = keeping(order)
       _ = try retire(lot.count, now, &outcomes) { [ledger] part throws(Trouble) in
         try attempt {
@@ -102,7 +104,7 @@ extension Responder {
   /// - Parameter body: takes one lot through all steps, under the hands' lock and, where `isHeld`, with qmail-send kept from starting;
   ///   false: nothing was touched.
   func carryOut(
-    _ messages: [Chosen], by order: RemovalOrder,
+    _ messages: [Chosen], by order: RemovalOrder, at now: Timestamp,
     _ body: (_ lot: [Chosen], _ isHeld: Bool, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool
   ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
     var fates: [EntryIdentity: RemovalFate] = [:]
@@ -129,11 +131,15 @@ extension Responder {
         let rows = try attempt { try ledger.quarantine(of: others) }
         for identity in others { fates[identity] = fate(of: identity, rows[identity], outcomes) }
       } catch {
+        let left = messages.filter { fates[$0.identity] == nil }
+        let standing = takeBack(left, after: error, at: now)
         let rows = (try? ledger.quarantine(of: lot.map(\.identity))) ?? [:]
         for (identity, _) in lot {
           let fate = fate(of: identity, rows[identity], outcomes)
-          if case .removed = fate {
-            fates[identity] = fate
+          switch (fate, rows[identity]?.state) {
+          case (.removed, _), (_, .copied): fates[identity] = fate
+          case (_, .intended): fates[identity] = standing.map { .failed($0) }
+          default: break
           }
         }
         return (
@@ -165,18 +171,27 @@ extension Responder {
     return rows.filter { $0.state == .intended }
   }
 
+  /// An order that failed leaves nothing behind that the daemon would carry out later: what was not touched is told as that.
+  /// - Returns: why it stands nevertheless.
+  private func takeBack(_ messages: [Chosen], after trouble: Trouble, at now: Timestamp) -> String?
+  {
+    switch trouble {
+    // Nothing was written down; or a test wants it as a kill leaves it.
+    case .busy, .stopped: return nil
+    default: break
+    }
+    return withdraw(messages.map(\.identity), at: now).map {
+      "it was not touched, but the order stands and the daemon will carry it out: \($0.why)"
+    }
+  }
+
   /// Takes back orders that could not be carried out yet. What a storm's response chose stays chosen.
   public func withdraw(_ identities: [EntryIdentity], at now: Timestamp) -> Outcome.Failure? {
     do throws(Trouble) {
       try withHands { () throws(Trouble) in
         try attempt {
-          var rows: [QuarantineRecord] = []
-          for identity in identities {
-            if let row = try ledger.quarantine(of: identity), row.state == .intended,
-              row.incident == nil
-            {
-              rows.append(row)
-            }
+          let rows = try ledger.quarantine(of: identities).values.filter {
+            $0.state == .intended && $0.incident == nil
           }
           try ledger.abandon(rows, note: "the order was withdrawn", at: now)
         }

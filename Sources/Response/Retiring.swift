@@ -122,12 +122,12 @@ extension Responder {
     let free: (space: Double, inodes: Double)
     do throws(FileError) { free = try Folder.free(state) } catch { throw .file(error) }
     if free.space < policy.quarantine.minimumFreeSpace {
-      throw .other(
+      throw .noRoom(
         "\(state): too little of the disk is free (quarantine: minimum-free-space); free some"
       )
     }
     if free.inodes < policy.quarantine.minimumFreeInodes {
-      throw .other(
+      throw .noRoom(
         "\(state): too few inodes are free (quarantine: minimum-free-inodes); free some")
     }
   }

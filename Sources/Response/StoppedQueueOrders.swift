@@ -33,7 +33,7 @@ extension Responder {
   public func removeUnprocessed(
     _ messages: [UnprocessedMessage], by order: RemovalOrder, at now: Timestamp
   ) -> (fates: [EntryIdentity: RemovalFate], failure: Outcome.Failure?) {
-    carryOut(messages.map { ($0.identity, $0.sender) }, by: order) {
+    carryOut(messages.map { ($0.identity, $0.sender) }, by: order, at: now) {
       lot, isHeld, outcomes throws(Trouble) in
       guard isHeld else { return false }
       let rows = try intend(lot, by: order, now, &outcomes)

@@ -15,6 +15,8 @@ enum Trouble: Error {
   case refusal(RetirementRefusal)
   case badmailfrom(BadmailfromError)
   case injection(InjectionError)
+  /// The disk is nearly full, and so is left alone.
+  case noRoom(String)
   case other(String)
 
   init(_ error: any Error) {
@@ -41,7 +43,7 @@ enum Trouble: Error {
     case .refusal(let error): "\(error)"
     case .badmailfrom(let error): "\(error)"
     case .injection(let error): "\(error)"
-    case .other(let text): text
+    case .noRoom(let text), .other(let text): text
     }
   }
 
@@ -58,6 +60,7 @@ enum Trouble: Error {
     case .refusal: 65
     case .badmailfrom(let error): error.exitCode
     case .injection(let error): error.isTemporary ? 75 : 65
+    case .noRoom: 74
     case .other: 65
     }
   }

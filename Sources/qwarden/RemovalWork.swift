@@ -74,7 +74,7 @@ struct RemovalWork {
     return account
   }
 
-  /// - Returns: those that qmail is delivering.
+  /// - Returns: those that qmail is delivering. Of what failed nobody is told more than what the hands say.
   private func remove(
     _ messages: [(identity: EntryIdentity, sender: Address)], _ account: inout Account
   ) -> [(identity: EntryIdentity, sender: Address)] {
@@ -89,12 +89,15 @@ struct RemovalWork {
       account.failure = failure
       progress.advance(by: lot.count)
       for message in lot {
-        guard let fate = fates[message.identity] else { continue }
+        guard let fate = fates[message.identity] else {
+          account.fates[message.identity.id] = nil
+          continue
+        }
         if fate == .beingDelivered { delivering.append(message) }
         account.fates[message.identity.id] = told(fate)
       }
     }
-    return delivering + rest
+    return delivering
   }
 
   /// Those that are still in todo, where qmail-send is stopped.

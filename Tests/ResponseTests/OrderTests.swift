@@ -88,6 +88,7 @@ import Testing
     let responder = try bench.responder()
     let refused = responder.remove([(spam, alice)], by: keep, at: bench.now)
     #expect(refused.failure?.why.contains("minimum-free-space") == true)
+    #expect(refused.failure?.exitCode == 74)
     #expect(try bench.letters(spam) == "DT")
 
     let (fates, failure) = responder.remove([(spam, alice)], by: delete, at: bench.now)
@@ -103,6 +104,27 @@ import Testing
     #expect(!bench.log.contains { $0.hasPrefix("bounce msg") || $0.hasPrefix("warning") })
     #expect(try fresh.ledger.quarantineCounts() == [.expired: 1])
     #expect(try fresh.ledger.actions().map(\.action) == ["delete"])
+  }
+
+  @Test("an order that failed is taken back: no daemon carries it out when the trouble is over")
+  func failedOrder() throws {
+    let bench = try Workbench()
+    let spam = try (0..<200).map { try bench.message(to: ["r\($0)@remote.example"]) }
+    let responder = try bench.responder()
+    // What fails now fails after the order was written down.
+    _ = responder.remove([(try bench.message(), alice)], by: keep, at: bench.now)
+    let store = try Descriptor.open("\(bench.state)/quarantine", .directory)
+    try store.setPermissions(0o755)
+    let messages = spam.map { (identity: $0, sender: alice) }
+    let (fates, failure) = responder.remove(messages, by: delete, at: bench.now)
+    #expect(failure?.why.contains("chmod 700") == true)
+    #expect(fates == [:])
+    try store.setPermissions(0o700)
+    let daemon = try bench.responder()
+    _ = daemon.recover(at: bench.now)
+    bench.settle(daemon)
+    #expect(try spam.allSatisfy { try bench.letters($0) == "T" })
+    #expect(try daemon.ledger.waitingCount() == 0)
   }
 
   @Test("a bounce that a delivery under way leaves after a deletion is swept, and not kept")
