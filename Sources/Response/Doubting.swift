@@ -20,7 +20,7 @@ extension Responder {
       do throws(Trouble) {
         try withHands(waiting: .zero) { () throws(Trouble) in
           for delivery in unheard {
-            for record in rows[delivery.id] ?? [] { try note(delivery, record) }
+            for record in rows[delivery.id] ?? [] { try note(delivery, record, &outcomes) }
           }
           unheard = []
         }
@@ -33,7 +33,9 @@ extension Responder {
     return outcomes
   }
 
-  private func note(_ delivery: FinishedDelivery, _ record: QuarantineRecord) throws(Trouble) {
+  private func note(
+    _ delivery: FinishedDelivery, _ record: QuarantineRecord, _ outcomes: inout [Outcome]
+  ) throws(Trouble) {
     guard [.copied, .marked, .gone].contains(record.state) else { return }
     let store = try quarantine()
     do {
@@ -47,8 +49,15 @@ extension Responder {
       else { return }
       try envelope.set(.inDoubt, of: index)
       try ledger.recordDoubts(envelope.message.count(.inDoubt), of: record)
-    } catch let error as QuarantineError where error.kind == .missing {
-      return
+    } catch let error as QuarantineError {
+      switch error.kind {
+      case .missing: return
+      case .file: throw Trouble(error)
+      // No release reads such a copy either.
+      case .damaged, .foreign, .exists:
+        fail(
+          "note", "\(record.identity.id)", .store(error), incident: record.incident, &outcomes)
+      }
     } catch { throw Trouble(error) }
   }
 }

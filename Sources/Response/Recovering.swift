@@ -45,20 +45,22 @@ extension Responder {
     let held = Set(contents.messages)
     let look = try settledLook()
     for identity in contents.messages + contents.partial {
-      if let record = open[identity] {
-        // Copied by a process that was killed before it could say so.
-        if record.state == .intended { try finish(record, store, look, now, &outcomes) }
-        continue
-      }
-      if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
-        // Deleted already, and a power failure has brought it back; or not wanted any more.
-        if closed.state == .expired || closed.state.isFinal && !closed.isDeparting {
-          try attempt { try store.delete(identity) }
+      let record = open[identity]
+      try alone("recover", identity, incident: record?.incident, &outcomes) {
+        outcomes throws(Trouble) in
+        if let record {
+          // Copied by a process that was killed before it could say so.
+          if record.state == .intended { try finish(record, store, look, now, &outcomes) }
+        } else if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
+          // Deleted already, and a power failure has brought it back; or not wanted any more.
+          if closed.state == .expired || closed.state.isFinal && !closed.isDeparting {
+            try attempt { try store.delete(identity) }
+          }
+        } else if held.contains(identity) {
+          try adopt(identity, store, look, now)
+        } else {
+          try attempt { try recover(identity, store, look) }
         }
-      } else if held.contains(identity) {
-        try adopt(identity, store, look, now)
-      } else {
-        try attempt { try recover(identity, store, look) }
       }
     }
     for record in rows {

@@ -290,7 +290,11 @@ extension Responder {
     let rows = try attempt { try ledger.quarantine([.releasing]) }
     if rows.isEmpty { return }
     let store = try quarantine()
-    for record in rows { try resolve(record, store, now, &outcomes) }
+    for record in rows {
+      try alone("release", record.identity, incident: record.incident, &outcomes) {
+        outcomes throws(Trouble) in try resolve(record, store, now, &outcomes)
+      }
+    }
   }
 
   /// Still at work: ask again later. A dead one that its parent has not buried yet is not.

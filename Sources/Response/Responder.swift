@@ -248,6 +248,17 @@ public final class Responder {
     }
   }
 
+  /// Does something for one message of many. What is wrong with it, or with its copy, is told and keeps no other waiting.
+  func alone(
+    _ action: String, _ identity: EntryIdentity, incident: Int? = nil,
+    _ outcomes: inout [Outcome], _ body: (inout [Outcome]) throws(Trouble) -> Void
+  ) throws(Trouble) {
+    do throws(Trouble) { try body(&outcomes) } catch {
+      guard error.isOfOneMessage else { throw error }
+      fail(action, "\(identity.id)", error, incident: incident, &outcomes)
+    }
+  }
+
   private var isHeldBriefly: Bool {
     guard let heldSince else { return false }
     return Duration.nanoseconds(WallClock.monotonic() - heldSince) < lenience

@@ -219,23 +219,18 @@ extension Responder {
     if rows.isEmpty { return }
     let store = try quarantine()
     let look = try settledLook()
-    for record in rows { try finish(record, store, look, now, &outcomes) }
+    for record in rows {
+      try alone("set aside", record.identity, incident: record.incident, &outcomes) {
+        outcomes throws(Trouble) in try finish(record, store, look, now, &outcomes)
+      }
+    }
   }
 
   func finish(
     _ record: QuarantineRecord, _ store: QuarantineStore, _ look: DeliveriesInFlight,
     _ now: Timestamp, _ outcomes: inout [Outcome]
   ) throws(Trouble) {
-    let outcome: Recovery.Outcome
-    do throws(RetirementRefusal) {
-      outcome = try recover(record.identity, store, look)
-    } catch {
-      fail(
-        "set aside", "\(record.identity.id)", .refusal(error), incident: record.incident,
-        &outcomes)
-      return
-    }
-    switch outcome {
+    switch try attempt({ try recover(record.identity, store, look) }) {
     case .postponed: return
     case .abandoned:
       if record.state == .copied {

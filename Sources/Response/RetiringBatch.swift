@@ -146,7 +146,14 @@ struct RetiringBatch: Sendable {
       do throws(QuarantineError) {
         try passage.copy(into: store, at: now, boot: boot)
       } catch {
-        guard error.kind == .exists else {
+        switch error.kind {
+        case .exists: break
+        case .damaged, .foreign, .missing:
+          // What stands in its place is no copy of ours.
+          passage.close()
+          account.failures.append((passage.record, .store(error)))
+          continue
+        case .file:
           // Most likely there is no room: what there is of this batch goes.
           for passage in passages[..<index] { try? cancel(passage, store) }
           throw .store(error)

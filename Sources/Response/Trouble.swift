@@ -32,6 +32,14 @@ enum Trouble: Error {
     }
   }
 
+  /// Another message may fare better.
+  var isOfOneMessage: Bool {
+    switch self {
+    case .file, .store, .refusal, .injection, .other: true
+    case .stopped, .busy, .ledger, .badmailfrom, .noRoom: false
+    }
+  }
+
   /// One line with path and remedy.
   var why: String {
     switch self {

@@ -332,6 +332,45 @@ import Testing
         == [])
   }
 
+  @Test("a copy that cannot be read keeps no other message waiting")
+  func unreadableCopy() throws {
+    let bench = try Workbench()
+    let spam = try (0..<3).map { try bench.message(to: ["r\($0)@remote.example"]) }
+    let responder = try bench.responder()
+    _ = bench.quarantine([spam[0], spam[1]], with: responder)
+    // A second name, as a backup by hard links makes it.
+    let copy = { (identity: EntryIdentity) in
+      "\(bench.state)/quarantine/\(identity.id).\(identity.birth.nanoseconds).mail"
+    }
+    #expect(link(copy(spam[0]), "\(bench.path)/backup") == 0)
+
+    responder.stopAfter = { $0 == .releaseIntended }
+    let first = try #require(try responder.ledger.quarantine(of: spam[1]))
+    _ = responder.release(first, inDoubt: false, at: bench.now)
+    #expect(link(copy(spam[1]), "\(bench.path)/backup-1") == 0)
+    responder.stopAfter = nil
+    let outcomes = bench.quarantine([spam[2]], with: responder)
+    #expect(outcomes.compactMap(\.quarantined).map(\.identity) == [spam[2]])
+    #expect(outcomes.compactMap(\.failure).map(\.value) == ["\(spam[1].id)"])
+
+    let ended = spam.map {
+      FinishedDelivery(
+        id: $0.id, queuedBy: nil, channel: .remote,
+        recipient: Address("r\($0 == spam[0] ? 0 : 2)@remote.example"))
+    }
+    let told = responder.noteFinished([ended[0], ended[2]], at: bench.now)
+    #expect(told.compactMap(\.failure).map(\.value) == ["\(spam[0].id)"])
+    #expect(try responder.ledger.quarantine(of: spam[2])?.facts.inDoubt == 1)
+
+    for suffix in ["", "-wal", "-shm"] { unlink("\(bench.state)/ledger.sqlite\(suffix)") }
+    let fresh = try bench.responder()
+    let found = fresh.recover(at: bench.now)
+    #expect(fresh.isRecovered)
+    #expect(
+      Set(found.compactMap(\.failure).map(\.value)) == ["\(spam[0].id)", "\(spam[1].id)"])
+    #expect(try fresh.ledger.quarantine(of: spam[2])?.state == .marked)
+  }
+
   @Test("a lost ledger is rebuilt from the quarantine directory")
   func lostLedger() throws {
     let bench = try Workbench()
