@@ -38,6 +38,9 @@ extension Responder {
       // The notes of the marks were lost too: nothing has happened to it, so it is set aside anew.
       if isUntouched { try attempt { try ledger.move([record], to: .intended, at: now) } }
     }
+    try attempt {
+      try DepartingEntry.secureDepartures(of: gone.map(\.identity), in: layout)
+    }
     try noteGone(gone, store, now, &outcomes)
   }
 

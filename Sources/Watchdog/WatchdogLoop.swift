@@ -68,7 +68,7 @@ extension Watchdog {
     } else if knowsClock {
       tell(responder.tendBlocks(at: now), at: now)
       tell(responder.expireQuarantine(at: now), at: now)
-    } else if troubles[.queue] == nil {
+    } else {
       work()
     }
     saveLogPosition(at: now)
@@ -266,6 +266,7 @@ extension Watchdog {
 
   /// A bounded piece of work on the quarantine.
   func work() {
+    guard troubles[.queue] == nil else { return }
     let now = WallClock.now()
     lastWork = seconds()
     take(responder.quarantineTick(at: now), at: now)

@@ -32,6 +32,16 @@ public struct DepartingEntry: Sendable, Hashable {
     return pending == 0 ? .leaving : .marksLost(pending)
   }
 
+  /// Makes it outlive the machine that these entries have left: qmail-send does not wait for that, and an entry that came back with its marks
+  /// lost would be delivered. One wait for the disk.
+  public static func secureDepartures(
+    of entries: [EntryIdentity], in layout: QueueLayout
+  ) throws(FileError) {
+    for part in Set(entries.map { $0.id % UInt64(layout.split) }) {
+      try Descriptor.open("\(layout.queue)/info/\(part)", [.directory, .following]).sync()
+    }
+  }
+
   /// Moves away a `bounce/ID` left by a delivery that was under way at the time of the marks (its recipient failed for good) and appends
   /// its text to the store's; call it until the entry is gone.
   /// - Returns: whether there was one.

@@ -40,9 +40,7 @@ struct EntryFiles: ~Copyable {
   }
 
   static func open(_ layout: QueueLayout) throws(RetirementRefusal) -> OpenQueue {
-    do { return try OpenQueue(opening: layout) } catch {
-      throw error.isMissing ? .gone : .file(error)
-    }
+    do { return try OpenQueue(opening: layout) } catch { throw .file(error) }
   }
 
   /// A plain file of the queue; nil when there is none of that name.
@@ -100,11 +98,20 @@ struct EntryFiles: ~Copyable {
   /// recipient file the one that is open here (or gone, its recipients being done).
   borrowing func check() throws(RetirementRefusal) {
     if try Self.status(.todo, identity.id, in: queue) != nil { throw .unprocessed }
-    guard let named = try Self.status(.info, identity.id, in: queue) else { throw .gone }
+    guard let named = try Self.status(.info, identity.id, in: queue) else {
+      throw Self.absence(of: identity.id, in: queue)
+    }
     guard named.isSameFile(as: info), named.modified == identity.birth else {
       throw Self.takenInLater
     }
     try checkRecipients()
+  }
+
+  /// Why an entry has no `info`: it has left, unless its whole directory is not there, as when the queue's disk is not mounted.
+  private static func absence(of id: UInt64, in queue: OpenQueue) -> RetirementRefusal {
+    let part = queue.spread.directory(.info, Int(id % queue.spread.split))
+    if queue.has(part) { return .gone }
+    return .file(FileError("open", "\(queue.top.path)/\(part)", code: ENOENT))
   }
 
   private static let takenInLater = RetirementRefusal.notTheSame("it was taken in at another time")
@@ -115,7 +122,9 @@ struct EntryFiles: ~Copyable {
   {
     let id = identity.id
     if try status(.todo, id, in: queue) != nil { throw .unprocessed }
-    guard let info = try named(.info, id, .read, in: queue) else { throw .gone }
+    guard let info = try named(.info, id, .read, in: queue) else {
+      throw absence(of: id, in: queue)
+    }
     let status = try file { () throws(FileError) in try info.status() }
     if !status.isRegular {
       throw .damaged(path: queue.path(.info, id), why: "it is not a plain file")

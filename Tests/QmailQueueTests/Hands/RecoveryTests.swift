@@ -291,6 +291,24 @@ struct RecoveryTests {
     #expect(queue.letters(12) == "DDD")
   }
 
+  @Test("While the queue's disk is not mounted no entry has left")
+  func queueAway() throws {
+    let queue = try HandsFixture()
+    let store = try queue.store()
+    let entry = try queue.entry(12, remote: ["Ta@r.test"])
+    try queue.retire(entry, into: store)
+    let departing = DepartingEntry(entry, sender: sender, in: queue.layout)
+    let info = "\(queue.layout.queue)/info/\(12 % queue.layout.split)"
+    #expect(rename(info, "\(info).away") == 0)
+    #expect(throws: RetirementRefusal.self) { try departing.state() }
+    #expect(rename(queue.layout.queue, "\(queue.layout.queue).away") == 0)
+    #expect(throws: RetirementRefusal.self) { try departing.state() }
+    #expect(rename("\(queue.layout.queue).away", queue.layout.queue) == 0)
+    #expect(rename("\(info).away", info) == 0)
+    #expect(try departing.state() == .leaving)
+    try DepartingEntry.secureDepartures(of: [entry], in: queue.layout)
+  }
+
   @Test("An envelope that cannot be read is reported, and nothing is removed")
   func damaged() throws {
     let queue = try HandsFixture()
