@@ -54,6 +54,13 @@ public enum Outcome: Sendable, Hashable {
   }
 }
 
+extension QuarantineRecord {
+  /// Of one in the state ``State/releaseInDoubt``: what that means and what to type.
+  public var doubt: String {
+    "message \(identity.id): a release was cut off and may or may not have reached qmail; it stays in quarantine, and 'qwarden release \(identity.id) --in-doubt' sends it again"
+  }
+}
+
 /// What one tick of the quarantine did and what is left.
 public struct QuarantineProgress: Sendable, Hashable {
   public var outcomes: [Outcome] = []

@@ -100,8 +100,7 @@ extension Event {
       }
     case .releaseInDoubt(let record):
       self.init(
-        .recovered, at: now, .warning,
-        "message \(record.identity.id): a release was cut off and may or may not have reached qmail; it stays in quarantine, and 'qwarden release \(record.identity.id) --in-doubt' sends it again",
+        .recovered, at: now, .warning, record.doubt,
         Self.fields(of: record) + [JournalField(.messages, 1), mode])
     case .released(let record, let recipients):
       self.init(

@@ -18,6 +18,7 @@ enum Exit {
   static let noQueue: Int32 = 69
   static let cannotCreate: Int32 = 73
   static let inputOutput: Int32 = 74
+  static let tryAgain: Int32 = 75
   static let noPermission: Int32 = 77
   static let badPolicy: Int32 = 78
 }

@@ -19,7 +19,8 @@ struct Release: ParsableCommand {
       --to chooses messages by their To field, as in every command; --deliver-to says where they go: to that address instead of \
       their own recipients, such as an abuse desk's.
 
-      Shows what would be released, and asks where there is a terminal to ask on. Exits 1 when nothing matched or the answer was no.
+      Shows what would be released, and asks where there is a terminal to ask on. Exits 1 when nothing matched or the answer was no, \
+      and 75 when it is not certain that qmail-queue took a message.
       """)
 
   @OptionGroup var chosen: SelectionOptions
@@ -60,6 +61,16 @@ struct Release: ParsableCommand {
       return true
     }
     if records.isEmpty {
+      var doubtful = 0
+      try meant.forEach(in: [.releaseInDoubt]) { record in
+        doubtful += 1
+        if doubtful <= Self.mostDoubts { Output.complain(record.doubt) }
+        return true
+      }
+      if doubtful > 0 {
+        throw PlainFailure(
+          "nothing else is in quarantine that matches; \(doubtful) in doubt", Exit.nothingMatched)
+      }
       throw PlainFailure("nothing is in quarantine that matches", Exit.nothingMatched)
     }
     let plan = RemovalPlan(
@@ -86,6 +97,9 @@ struct Release: ParsableCommand {
     try release(records, to: others, with: hands)
   }
 
+  /// So many messages in doubt are named one by one.
+  private static let mostDoubts = 20
+
   private static func recipient(_ text: String) throws -> Address {
     let bytes = Array(text.utf8)
     let isWhole =
@@ -105,6 +119,7 @@ struct Release: ParsableCommand {
     var messages = 0
     var recipients = 0
     var leftOut = 0
+    var doubtful = 0
     var failure: Outcome.Failure?
     let progress = Progress(isAlone: true, "messages dealt with")
     defer { progress.end() }
@@ -123,6 +138,9 @@ struct Release: ParsableCommand {
         case .failed(let why):
           Output.complain(why.description)
           failure = failure ?? why
+        case .releaseInDoubt(let record):
+          doubtful += 1
+          Output.complain(record.doubt)
         default: break
         }
       }
@@ -141,5 +159,6 @@ struct Release: ParsableCommand {
       throw PlainFailure(
         "\(records.count - messages) messages stay in quarantine", failure.exitCode)
     }
+    if doubtful > 0 { throw ExitCode(Exit.tryAgain) }
   }
 }

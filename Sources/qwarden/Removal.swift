@@ -125,7 +125,7 @@ struct Removal {
     }
     if let failure = account.failure { throw failure }
     let remaining = plan.messages.count { account.told($0).staysInQueue }
-    if remaining > 0 { throw ExitCode(75) }
+    if remaining > 0 { throw ExitCode(Exit.tryAgain) }
   }
 
   private func text(_ account: RemovalWork.Account, of plan: RemovalPlan, _ layout: QueueLayout)

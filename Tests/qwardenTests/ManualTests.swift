@@ -52,7 +52,7 @@ import Testing
     }
     #expect(page.contains("check-queue") && page.contains("--double-bounces"))
     #expect(!page.contains("simulated-qmail") && !page.contains("qwarden manual 1"))
-    for code in [0, 1, 64, 65, 69, 73, 74, 77, 78] { #expect(page.contains(".TP \(code) ")) }
+    for code in [0, 1, 64, 65, 69, 73, 74, 75, 77, 78] { #expect(page.contains(".TP \(code) ")) }
   }
 
   @Test("qwarden-policy(5) has every setting with what it takes, its default and a sentence")

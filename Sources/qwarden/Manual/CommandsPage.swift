@@ -100,6 +100,7 @@ enum CommandsPage {
     (Exit.noQueue, "There is no queue there, or no daemon."),
     (Exit.cannotCreate, "A file cannot be made, or another qwarden does this already."),
     (Exit.inputOutput, "Reading or writing failed."),
+    (Exit.tryAgain, "Not done, or not certainly done; an order given again may get it."),
     (Exit.noPermission, "This user may not do that: run it as root."),
     (Exit.badPolicy, "The policy has errors; each one is printed with its place."),
   ]

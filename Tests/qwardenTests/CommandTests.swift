@@ -1,0 +1,81 @@
+import Files
+import Foundation
+import Glibc
+import Ledger
+import Mail
+import QmailQueue
+import QmailSimulator
+import Storms
+import Testing
+
+/// Commands as a shell sees them: output, complaints, exit codes.
+@Suite(.enabled(if: BuiltProgram.path != nil, "the program is not built"))
+struct CommandTests {
+  /// A simulated qmail at rest with a state directory and a policy, and the program on it.
+  private final class Server {
+    let path: String
+    let sim: SimulatedQmail
+    var now = WallClock.now() - .seconds(1000)
+    var places: [String] {
+      ["--qmail", "\(path)/qmail", "--state", "\(path)/state", "--policy", "\(path)/policy.yaml"]
+    }
+
+    init() throws {
+      path = "/tmp/qwarden-command-\(UUID().uuidString)"
+      try Folder.make(path)
+      try Folder.make("\(path)/state")
+      sim = try SimulatedQmail.create(
+        at: "\(path)/qmail", time: .virtual, exchanger: SteadyExchanger { _ in .deferral })
+      try sim.start(at: now)
+      try write(
+        """
+        quarantine: {minimum-free-space: 0%, minimum-free-inodes: 0%}
+        blocking: {dialect: stock}
+        log: {source: none}
+
+        """, to: "policy.yaml")
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func write(_ text: String, to name: String, mode: UInt32 = 0o644) throws {
+      try Replacement.write(Array(text.utf8), to: "\(path)/\(name)", mode: mode)
+    }
+
+    /// Takes in a message and tries it once.
+    func message() throws -> UInt64 {
+      let id = try sim.inject(
+        SimulatedInjection(
+          sender: Address("alice@mx.test"), recipients: [Address("bob@remote.example")],
+          source: .network(client: "198.18.0.9", helo: "x", user: "alice"),
+          message: Array("Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\n\nhello\n".utf8)), at: now)
+      sim.advance(to: now + .seconds(2), from: now)
+      now = now + .seconds(2)
+      return id
+    }
+
+    func run(_ words: String..., redirection: String = "", asNobody: Bool = false) throws
+      -> (code: Int32, output: String, complaints: String)
+    {
+      try BuiltProgram.run(words + places, redirection, asNobody: asNobody)
+    }
+  }
+
+  @Test("a release whose qmail-queue was killed is told as in doubt, and so is the next one")
+  func doubt() throws {
+    let server = try Server()
+    let id = try server.message()
+    let aside = try server.run("quarantine", "\(id)", "--yes")
+    #expect(aside.code == 0, "\(aside)")
+    try Folder.make("\(server.path)/qmail/bin")
+    try server.write(
+      "#!/bin/sh\ncat >/dev/null; kill -9 $$\n", to: "qmail/bin/qmail-queue", mode: 0o755)
+    let release = try server.run("release", "\(id)", "--yes")
+    #expect(release.code == 75, "\(release)")
+    #expect(release.complaints.contains("message \(id): a release was cut off"))
+    #expect(release.complaints.contains("release \(id) --in-doubt"))
+    let again = try server.run("release", "\(id)", "--yes")
+    #expect(again.code == 1)
+    #expect(again.complaints.contains("message \(id): a release was cut off"), "\(again)")
+  }
+}
