@@ -74,6 +74,17 @@ public enum Replacement {
     }
   }
 
+  /// Throws where `path`, which a person named, is there and no regular file: a rename would put a file in the place of a device, a FIFO
+  /// or a link.
+  public static func allow(_ path: String) throws(FileError) {
+    guard let status = try? FileStatus.of(path), !status.isRegular else { return }
+    throw FileError(
+      "create", path, code: EEXIST,
+      remedy: status.isSymbolicLink
+        ? "it is a symbolic link: name the file that it stands for"
+        : "it is no regular file, and only such are replaced")
+  }
+
   /// The same without a last look.
   public static func write(
     _ bytes: [UInt8], to path: String, mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil,

@@ -33,13 +33,14 @@ extension Watchdog {
     guard let path = policy.metrics.file, lastReport - lastMetrics >= Metrics.pause else { return }
     lastMetrics = lastReport
     do {
+      try Replacement.allow(path)
       try Replacement.write(
         Array(metrics.text(report, flow).utf8), to: path, mode: 0o644, durable: false)
       works(.metrics)
     } catch {
-      fails(
-        .metrics, "\(error); in the unit's sandbox their directory needs a line ReadWritePaths=",
-        at: WallClock.now())
+      let isSandbox = error.code == EROFS || error.isPermission
+      let hint = "; in the unit's sandbox their directory needs a line ReadWritePaths="
+      fails(.metrics, isSandbox ? "\(error)\(hint)" : "\(error)", at: WallClock.now())
     }
   }
 
@@ -47,7 +48,7 @@ extension Watchdog {
   func removeMetrics() {
     guard let path = policy.metrics.file, lastMetrics > 0 else { return }
     lastMetrics = -1e9
-    unlink(path)
+    if (try? Replacement.allow(path)) != nil { unlink(path) }
   }
 
   func report() -> StatusReport {

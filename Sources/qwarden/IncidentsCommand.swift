@@ -22,7 +22,8 @@ struct Incidents: ParsableCommand {
       "Show this incident with its evidence and what was done.", valueName: "number"))
   var number: Int?
   @Option(
-    help: ArgumentHelp("Write the incident as an HTML page to this file.", valueName: "file"),
+    help: ArgumentHelp(
+      "Write the incident as an HTML page to this file; - is standard output.", valueName: "file"),
     completion: .file(extensions: ["html"]))
   var html: String?
   @OptionGroup var places: Places
@@ -44,6 +45,8 @@ struct Incidents: ParsableCommand {
       if let html {
         let page = IncidentPage(
           dossier: dossier, host: host, version: Qwarden.version, now: WallClock.now())
+        if html == "-" { return Output.write(Array(page.html.utf8), to: STDOUT_FILENO) }
+        try Replacement.allow(html)
         let mask = umask(0o077)
         umask(mask)
         try Replacement.write(

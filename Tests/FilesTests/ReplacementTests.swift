@@ -65,4 +65,18 @@ struct ReplacementTests {
     }
     #expect(!found.isReplaced && found.files == ["f": "saved"])
   }
+
+  @Test("a device, a FIFO or a link that a person named is not replaced; a file and none are")
+  func onlyRegularFiles() throws {
+    let folder = "\(NSTemporaryDirectory())/qwarden-replacement-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try Data().write(to: URL(fileURLWithPath: "\(folder)/file"))
+    try #require(mkfifo("\(folder)/fifo", 0o600) == 0)
+    try #require(symlink("file", "\(folder)/link") == 0)
+    for name in ["file", "none"] { try Replacement.allow("\(folder)/\(name)") }
+    for name in ["fifo", "link"] {
+      #expect(throws: FileError.self) { try Replacement.allow("\(folder)/\(name)") }
+    }
+  }
 }

@@ -127,4 +127,25 @@ struct MetricsReader {
     }
     #expect(!FileManager.default.fileExists(atPath: path))
   }
+
+  @Test("what is no regular file is not written over as metrics, nor taken away at the end")
+  func onlyRegularFiles() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    let path = "\(watched.path)/fifo.prom"
+    try #require(mkfifo(path, 0o600) == 0)
+    let before = try FileStatus.of(path)
+    var policy = Policy.brisk
+    policy.metrics.file = path
+    let watchdog = try watched.watchdog(policy)
+    watchdog.start {}
+    let isTold = await watched.wait(20) {
+      let report = try? StatusReport.read(state: watched.state)
+      return report?.troubles?.contains { $0.kind == "metrics" } == true
+    }
+    #expect(isTold)
+    await watchdog.stop()
+    #expect(try FileStatus.of(path).isSameFile(as: before))
+  }
 }

@@ -78,4 +78,28 @@ struct CommandTests {
     #expect(again.code == 1)
     #expect(again.complaints.contains("message \(id): a release was cut off"), "\(again)")
   }
+
+  @Test("--html replaces a regular file and nothing else; - is standard output")
+  func page() throws {
+    let server = try Server()
+    let moment = Timestamp(seconds: 1_796_000_000)
+    try Ledger("\(server.path)/state/ledger.sqlite").record(
+      Storm(
+        incident: 1, kind: .relaySender, began: moment, lastSeen: moment,
+        offenders: [.sender(Address("alice@mx.test"))]))
+    try #require(mkfifo("\(server.path)/fifo", 0o600) == 0)
+    try server.write("kept", to: "target")
+    try #require(symlink("target", "\(server.path)/link") == 0)
+    for (name, why) in [("fifo", "no regular file"), ("link", "symbolic link")] {
+      let before = try FileStatus.of("\(server.path)/\(name)")
+      let refused = try server.run("incidents", "1", "--html", "\(server.path)/\(name)")
+      #expect(refused.code == 73 && refused.complaints.contains(why), "\(refused)")
+      #expect(try FileStatus.of("\(server.path)/\(name)").isSameFile(as: before))
+    }
+    let target = "\(server.path)/target"
+    #expect(try server.run("incidents", "1", "--html", target).code == 0)
+    let page = try server.run("incidents", "1", "--html", "-")
+    #expect(page.code == 0 && page.output.hasPrefix("<!"))
+    #expect(try String(contentsOfFile: target, encoding: .utf8).hasPrefix("<!"))
+  }
 }
