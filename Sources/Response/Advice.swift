@@ -62,7 +62,7 @@ extension Advice {
         Advice(
           .qmailSend,
           "See that qmail-send runs and that the queue's disk has space and inodes left.",
-          line: "pgrep -l qmail-send; df -h /var/qmail/queue; df -i /var/qmail/queue"))
+          line: "pgrep -l qmail-send; df -h; df -i"))
     case .relaySender, .relaySource, .localScript, .surge: break
     }
     return advice

@@ -8,6 +8,11 @@ enum Protected {
     let whole = Text.decode(address.lowercased.bytes)
     if protect.senders.contains(whole) { return Escaping.terminal(whole) }
     let domain = "@\(address.domain.text)"
+    // A whole domain would take those in it along.
+    if address.localPart.isEmpty, let name = protect.senders.first(where: { $0.hasSuffix(domain) })
+    {
+      return Escaping.terminal(name)
+    }
     return domain.utf8.count > 1 && protect.senders.contains(domain)
       ? Escaping.terminal(domain) : nil
   }

@@ -63,7 +63,7 @@ enum QuarantineGuards {
   static let messagesPerStorm: Check = { question in
     let cap = question.policy.quarantine.perStorm
     guard question.context.quarantined[question.incident, default: 0] >= cap else { return nil }
-    return "\(cap) messages of this storm have been set aside, and that is the cap "
+    return "\(cap) messages of this storm \(been(question)) set aside, and that is the cap "
       + "(quarantine: per-storm): look at this storm yourself."
   }
 
@@ -76,8 +76,8 @@ enum QuarantineGuards {
     guard Double(chosen + 1) > share * Double(question.context.queueMessages + gone) else {
       return nil
     }
-    return "\(chosen) of \(question.context.queueMessages + gone) messages have been set aside for "
-      + "this storm, and the cap is \(percent(share)) of the queue (quarantine: share-of-queue): "
+    return "\(chosen) of \(question.context.queueMessages + gone) messages \(been(question)) set "
+      + "aside for this storm, and the cap is \(percent(share)) of the queue (quarantine: share-of-queue): "
       + "look at this storm yourself."
   }
 
@@ -98,6 +98,11 @@ enum QuarantineGuards {
   static let observeMode: Check = { question in
     question.policy.mode == .enforce
       ? nil : "qwarden only observes (mode: observe); in enforce mode it would do this."
+  }
+
+  /// Who observes counts what would have been done.
+  private static func been(_ question: Question) -> String {
+    question.policy.mode == .enforce ? "have been" : "have or would have been"
   }
 
   private static func percent(_ share: Double) -> String {

@@ -65,6 +65,19 @@ import Testing
       name: "a protected sender's domain", policy: { $0.protect.senders = ["@foreign.example"] },
       held: .protected),
     Case(
+      name: "the whole domain of a protected sender",
+      offenders: [.senderDomain(Domain("foreign.example"))],
+      policy: {
+        $0.blocking.wholeDomains = true; $0.protect.senders = ["news@foreign.example"]
+      }, held: .protected, says: "news@foreign.example"),
+    Case(
+      name: "a whole domain that a protected sender's ends with",
+      offenders: [.senderDomain(Domain("foreign.example"))],
+      policy: {
+        $0.blocking.wholeDomains = true
+        $0.protect.senders = ["news@not-foreign.example", "@sub.foreign.example"]
+      }),
+    Case(
       name: "a subdomain of a protected one",
       policy: { $0.protect.senders = ["@example"] }),
     Case(
@@ -217,6 +230,8 @@ import Testing
       #expect(Advice.against(.test(kind, offenders: [])).map(\.lever) == [.recipientChecking])
     }
     #expect(Advice.against(.test(.stall, offenders: [])).map(\.lever) == [.qmailSend])
+    // The queue may be anywhere.
+    #expect(Advice.against(.test(.stall, offenders: [])).first?.line?.contains("/") == false)
     #expect(Advice.against(.test(.surge, offenders: [])) == [])
   }
 
@@ -236,6 +251,7 @@ import Testing
     var context: @Sendable (inout PlanningContext) -> Void = { _ in }
     var entry: Entry?
     var held: Guard?
+    var says = ""
 
     var testDescription: String { name }
   }
@@ -275,7 +291,14 @@ import Testing
       name: "somebody else is protected", policy: { $0.protect.users = ["bob"] }, entry: mail),
     Holding(
       name: "the storm's cap", policy: { $0.quarantine.perStorm = 5 },
-      context: { $0.quarantined[1] = 5 }, held: .messagesPerStorm),
+      context: { $0.quarantined[1] = 5 }, held: .messagesPerStorm, says: "have been set aside"),
+    Holding(
+      name: "the storm's cap, where nothing is set aside",
+      policy: {
+        $0.mode = .observe; $0.quarantine.perStorm = 5
+      },
+      context: { $0.quarantined[1] = 5 }, held: .messagesPerStorm,
+      says: "would have been set aside"),
     Holding(
       name: "below the storm's cap", policy: { $0.quarantine.perStorm = 5 },
       context: { $0.quarantined[1] = 4 }),
@@ -314,6 +337,7 @@ import Testing
     case .hold(let by, let why):
       #expect(by == test.held)
       #expect(why.hasSuffix("."), "a full sentence: \(why)")
+      #expect(test.says.isEmpty || why.contains(test.says), "\(why)")
     }
   }
 }
