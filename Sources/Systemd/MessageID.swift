@@ -15,11 +15,13 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
   case blockHeld = "block-held"
   /// A block expired or was lifted. OFFENDER, REASON.
   case blockRemoved = "block-removed"
+  /// badmailfrom cannot be written. ACTION, MODE, REASON.
+  case blockProblem = "block-problem"
   /// INCIDENT, MESSAGES.
   case quarantined = "quarantined"
   /// A guard or observe mode kept messages where they are. INCIDENT, MESSAGES, REASON.
   case quarantineHeld = "quarantine-held"
-  /// A message could not be set aside whole, and stays in the queue. INCIDENT, ID, REASON.
+  /// Something could not be set aside whole, and stays in the queue. ACTION, MODE, REASON.
   case quarantineProblem = "quarantine-problem"
   /// Messages went back through qmail-queue. MESSAGES, INCIDENT when they all belong to one.
   case released = "released"
@@ -39,7 +41,7 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
   case recovered = "recovered"
   /// A part of the watch fails and the rest goes on (inotify lost events, the log is gone). REASON.
   case degraded = "degraded"
-  /// What `degraded`, or `quarantineProblem`, told of is over. REASON.
+  /// What `degraded`, `blockProblem` or `quarantineProblem` told of is over. REASON.
   case restored = "restored"
   /// An administrator asked for a look (SIGUSR1): how the queue stands and what the look cost.
   case looked = "looked"
@@ -53,6 +55,7 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
     case .blockAdded: "88b8b69e55484499942d0cae08cf2d70"
     case .blockHeld: "58b05a730d1848aa9f14aab4189d8bfc"
     case .blockRemoved: "604a7c12d6f54d84862daee98e895093"
+    case .blockProblem: "9ab53f8faf1c4c83b2c16d1eb3e4b406"
     case .quarantined: "cdf2abf7910546d0a520e9cdab1fad3d"
     case .quarantineHeld: "5bebb153588f43d0aa1ddbb5dc218f66"
     case .quarantineProblem: "2752e2db832b4eaa884fe1663ef2aaa9"

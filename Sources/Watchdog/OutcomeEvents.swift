@@ -108,9 +108,14 @@ extension Event {
         "message \(record.identity.id) went back to \(recipients) recipients",
         Self.fields(of: record) + [JournalField(.messages, 1), mode])
     case .failed(let failure):
+      // What keeps from blocking or from setting aside is told as a trouble.
+      let isOfQuarantine = ["find", "release"].contains(failure.action)
+      var fields = [JournalField(.reason, failure.description), mode]
+      if isOfQuarantine { fields.append(JournalField(.action, "quarantine")) }
+      if let incident = failure.incident { fields.append(JournalField(.incident, incident)) }
       self.init(
-        .quarantineProblem, at: now, .error, failure.description,
-        [JournalField(.action, failure.action), JournalField(.reason, failure.why), mode])
+        isOfQuarantine ? .quarantineProblem : .degraded, at: now, .error, failure.description,
+        fields)
     // A message that left the queue before the hand fell is no news; what was set aside is told as a sum.
     case .abandoned, .quarantined, .gone, .expired: return nil
     }

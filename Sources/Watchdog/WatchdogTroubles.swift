@@ -17,10 +17,16 @@ extension Watchdog {
     case .queue:
       let path = "\(configuration.places.qmail)/queue"
       tell(Event(.queueUnreadable, at: now, .alert, text, [JournalField(.path, path)] + fields))
-    case .quarantine, .blocking: tell(Event(.quarantineProblem, at: now, .error, text, fields))
+    case .blocking: tell(Event(.blockProblem, at: now, .error, text, about("block") + fields))
+    case .quarantine:
+      tell(Event(.quarantineProblem, at: now, .error, text, about("quarantine") + fields))
     case .ledger: tell(Event(.degraded, at: now, .alert, text, fields))
     default: tell(Event(.degraded, at: now, .warning, text, fields))
     }
+  }
+
+  private func about(_ action: String) -> [JournalField] {
+    [JournalField(.action, action), JournalField(.mode, policy.mode.rawValue)]
   }
 
   func works(_ kind: Troubles.Kind) { troubles.works(kind, at: seconds()) }

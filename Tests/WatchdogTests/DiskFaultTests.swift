@@ -94,7 +94,8 @@ struct DiskFaultTests {
         }
       }
       #expect(isTold, what())
-      #expect(daemon.said("degraded") + daemon.said("quarantine-problem") == [], what())
+      #expect(
+        ["degraded", "block-problem", "quarantine-problem"].flatMap(daemon.said) == [], what())
       #expect(await machine.driver.report.refused > 0)
       let release = [
         try #require(Shim.shared).program, "release", "--sender", "alice@mx.test", "--yes",

@@ -20,9 +20,11 @@ struct OpenEditorTests {
         try await machine.floodNow()
         let isTold = try await daemon.wait(30) {
           daemon.status.contains("badmailfrom cannot be written")
-            && daemon.said("quarantine-problem").contains { $0.contains("close the editor") }
+            && daemon.said("block-problem").contains { $0.contains("close the editor") }
         }
         #expect(isTold, what())
+        let event = daemon.events.first { $0["event"] as? String == "block-problem" }
+        #expect(event?["action"] as? String == "block" && event?["mode"] as? String == "enforce")
         #expect(machine.watched.badmailfrom == "admin@spam.test\n", what())
         try editor.write(Array(edited.utf8), at: 0)
       }

@@ -84,9 +84,10 @@ enum DaemonPage {
     case .blockAdded: "A sender was written into badmailfrom."
     case .blockHeld: "A guard, or mode observe, kept a block back."
     case .blockRemoved: "A block expired or was lifted."
+    case .blockProblem: "badmailfrom cannot be written."
     case .quarantined: "Messages were set aside."
     case .quarantineHeld: "A guard, or mode observe, left messages where they are."
-    case .quarantineProblem: "A message could not be set aside whole and stays in the queue."
+    case .quarantineProblem: "What could not be set aside whole stays in the queue."
     case .released: "Messages went back into the queue."
     case .policyReloaded: "A new policy is in force."
     case .policyRefused: "The policy has errors; the old one stays in force."
@@ -96,7 +97,7 @@ enum DaemonPage {
     case .stopping: "It ends, and why."
     case .recovered: "What the last run left half done, and what became of it."
     case .degraded: "A part of the watch fails and the rest goes on."
-    case .restored: "What degraded, or quarantine-problem, told of is over."
+    case .restored: "What degraded, block-problem or quarantine-problem told of is over."
     case .looked: "How the queue stands, after SIGUSR1."
     }
   }
