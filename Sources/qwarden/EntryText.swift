@@ -25,9 +25,9 @@ struct EntryText: Sendable {
     var to = next.map(\.description) ?? "-"
     if left > 1 { to += " and \(left - 1) more" }
     return style(.number, Readable.right(String(entry.identity.id), 9))
-      + Readable.right(Readable.age(now.seconds(since: entry.identity.birth)), 5)
-      + Readable.right(Readable.size(entry.size), 6)
-      + Readable.right("\(left)/\(total)", 8) + "  "
+      + Readable.column(Readable.age(now.seconds(since: entry.identity.birth)), 5)
+      + Readable.column(Readable.size(entry.size), 6)
+      + Readable.column("\(left)/\(total)", 8) + "  "
       + Readable.pad("<\(entry.sender)>", 32) + " "
       + Readable.pad(Readable.source(entry.source), 24)
       + " \(to)\(marks(entry))\n"

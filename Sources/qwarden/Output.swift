@@ -101,6 +101,9 @@ enum Readable {
       ? text : String(repeating: " ", count: width - TextWidth.of(text)) + text
   }
 
+  /// A column to the right of another: at least a blank stands between them.
+  static func column(_ text: String, _ width: Int) -> String { " " + right(text, width - 1) }
+
   /// `alice@127.66.6.6`, `uid 33`, `bounce of …`: a source in a few characters.
   static func source(_ source: Source) -> String {
     switch source {

@@ -114,16 +114,34 @@ final class QuarantineCopies {
 }
 
 extension SourceSummary {
-  /// As far as it is known; a bounce has its original's source without its sender.
+  /// As far as it is known; a bounce has its original's source, whose sender is not: it is not to be shown.
   var source: Source {
-    let origin: Source =
-      if let client {
-        .network(client: client, helo: nil, user: user)
-      } else if let uid { .uid(uid) } else { .unknown }
-    return switch via {
+    switch via {
     case "bounce": .bounce(original: Source.Origin(sender: .null, source: origin))
     case "alias": .alias
     default: origin
     }
+  }
+
+  /// Of a bounce: where its original came from.
+  private var origin: Source {
+    if let client { return .network(client: client, helo: nil, user: user) }
+    return uid.map { .uid($0) } ?? .unknown
+  }
+
+  private var isBounce: Bool { via == "bounce" }
+
+  /// As `list` says it, without what is not known.
+  var text: String {
+    guard isBounce else { return Readable.source(source) }
+    return origin == .unknown ? "bounce" : "bounce, from \(Readable.source(origin))"
+  }
+
+  var json: JSONLine {
+    guard isBounce else { return source.json }
+    var line = JSONLine()
+    line.add("via", via)
+    if origin != .unknown { line.add("original", origin.json) }
+    return line
   }
 }

@@ -91,9 +91,7 @@ struct Quarantined: ParsableCommand {
         guard let copy = try meant.copies.message(record) else { return true }
         let header = try OpenMessage(copy).header
         if format.json {
-          var line = record.json
-          line.add(header)
-          output.line(line)
+          output.line(record.json(header))
         } else {
           let text = EntryText(now: meant.now, style: color.style)
           output.append(text.block(try meant.copies.entry(record, .recipients), header).utf8)
@@ -153,30 +151,34 @@ struct Quarantined: ParsableCommand {
   private static func row(_ record: QuarantineRecord) -> String {
     Readable.right(String(record.identity.id), 9) + "  "
       + Readable.pad((record.marked ?? record.intended).iso8601, 20)
-      + Readable.right(Readable.size(record.facts.size), 6)
-      + Readable.right(String(record.facts.recipients), 6) + "  "
+      + Readable.column(Readable.size(record.facts.size), 6)
+      + Readable.column(String(record.facts.recipients), 6) + "  "
       + Readable.pad("<\(record.facts.sender)>", 32) + " "
-      + Readable.pad(Readable.source(record.facts.source.source), 24) + " "
+      + Readable.pad(record.facts.source.text, 24) + " "
       + Readable.right(record.incident.map(String.init) ?? "-", 8) + "  \(record.state.rawValue)"
   }
 }
 
 extension QuarantineRecord {
-  var json: JSONLine {
+  var json: JSONLine { json() }
+
+  /// - Parameter header: of its copy, to be told decoded; without it the Subject stands as it came.
+  func json(_ header: MessageHeader? = nil) -> JSONLine {
     var line = JSONLine()
     line.add("id", identity.id)
     line.add("birth", identity.birth.seconds)
     line.add("state", state.rawValue)
     if let incident { line.add("incident", incident) } else { line.addNull("incident") }
     line.add("sender", bytes: facts.sender.bytes)
-    line.add("source", facts.source.source.json)
+    line.add("source", facts.source.json)
     line.add("size", Int(facts.size))
     line.add("recipients", facts.recipients)
     line.add("in_doubt", facts.inDoubt)
-    line.add("subject", bytes: facts.subject)
+    if header == nil { line.add("subject", bytes: facts.subject) }
     if let marked { line.add("set_aside", marked.seconds) } else { line.addNull("set_aside") }
     line.add("expires", expires.seconds)
     if let note { line.add("note", note) }
+    if let header { line.add(header) }
     return line
   }
 }

@@ -102,4 +102,15 @@ struct CommandTests {
     #expect(page.code == 0 && page.output.hasPrefix("<!"))
     #expect(try String(contentsOfFile: target, encoding: .utf8).hasPrefix("<!"))
   }
+
+  @Test("quarantined --json --headers has one subject, decoded")
+  func subject() throws {
+    let server = try Server()
+    let id = try server.message()
+    #expect(try server.run("quarantine", "\(id)", "--yes").code == 0)
+    let line = try server.run("quarantined", "--json", "--headers").output
+    #expect(line.components(separatedBy: "\"subject\":").count == 2, "\(line)")
+    #expect(line.contains("\"subject\":\"Grüße\""), "\(line)")
+    #expect(try server.run("quarantined", "--json").output.contains("\"subject\":\"=?utf-8?Q?"))
+  }
 }

@@ -1,3 +1,4 @@
+import Ledger
 import Mail
 import QmailQueue
 import Selection
@@ -30,6 +31,30 @@ import Testing
           1412801   2h  1.7k     1/1  <someone@else.example>           127.2.2.2                joe@mx.test (unprocessed)
 
         """)
+  }
+
+  @Test("of a bounce in quarantine no sender is told whose is not known")
+  func bounceInQuarantine() {
+    let client = Source.network(client: "127.9.8.7", helo: "x", user: nil)
+    let known = SourceSummary(
+      .bounce(original: .init(sender: Address("victim@down1.example"), source: client)))
+    #expect(known.text == "bounce, from 127.9.8.7")
+    #expect(
+      known.json.text
+        == "{\"via\":\"bounce\",\"original\":{\"via\":\"\(client.via)\",\"client\":\"127.9.8.7\"}}")
+    let unknown = SourceSummary(.bounce(original: nil))
+    #expect(unknown.text == "bounce" && unknown.json.text == "{\"via\":\"bounce\"}")
+    #expect(SourceSummary(client).text == "127.9.8.7")
+  }
+
+  @Test("a blank stands between columns, however wide their values")
+  func wide() {
+    var entry = Entry(
+      identity: EntryIdentity(id: 12_345_678_901, birth: Timestamp(seconds: -7e9)), size: 1)
+    entry.size = 123_456_000_000_000_000
+    entry.remote = Array(repeating: Recipient(address: Address("a@b"), isDone: false), count: 12345)
+    let row = text().row(entry).split(separator: " ")
+    #expect(row.prefix(4) == ["12345678901", "101799d", "123456000G", "12345/12345"])
   }
 
   @Test("--headers shows what qmHandle shows, decoded")
