@@ -9,7 +9,7 @@ import Response
 
 extension Ledger {
   /// The ledger for a command that only reads.
-  static func reading(_ places: Places) throws -> Ledger {
+  static func reading(_ places: Places) throws(LedgerError) -> Ledger {
     try Ledger(places.forHands.ledger, creating: false)
   }
 }

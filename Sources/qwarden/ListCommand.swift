@@ -15,7 +15,7 @@ struct List: ParsableCommand {
 
       \(SelectionOptions.patternHelp)
 
-      Exits 1 when nothing matched.
+      Exits 1 when nothing matched, and 77 when this user may not read some of it.
       """)
 
   enum Format: String, ExpressibleByArgument, CaseIterable {
@@ -67,6 +67,7 @@ struct List: ParsableCommand {
       } else {
         try listing.print(form(isJSON))
       }
+    try listing.unread.finish()
     if !isFound, !selection.isEmpty { throw ExitCode(Exit.nothingMatched) }
   }
 
@@ -91,13 +92,18 @@ struct Listing {
   let scanner: QueueScanner
   let selection: Selection
   let now: Timestamp
+  let unread = Unread()
 
   func qread() throws -> Bool {
     let found = Mutex(false)
-    try scanner.qread { piece in
+    let isWhole = try scanner.qread { piece in
       found.withLock { $0 = $0 || !piece.isEmpty }
       Output.write(piece, to: 1)
       return true
+    }
+    if !isWhole {
+      Output.complain("not all messages can be read: run as root or as user qmails")
+      unread.note(Exit.noPermission)
     }
     return found.withLock { $0 }
   }
@@ -182,9 +188,7 @@ struct Listing {
   ) throws {
     let progress = Mutex(Progress(isAlone: isAlone))
     try scanner.forEach(look, ids: selection.onlyIDs) { findings in
-      for damaged in findings.damaged {
-        Output.complain("message \(damaged.id): \(damaged.why)")
-      }
+      unread.complain(findings.damaged)
       take(findings.items)
       progress.withLock { $0.advance(by: findings.looked) }
       return true

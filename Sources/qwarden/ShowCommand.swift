@@ -13,7 +13,7 @@ struct Show: ParsableCommand {
       Control bytes and other invisible characters are shown as \\xNN or \\u{…}; attachments are named and not opened. Messages that qmail-send \
       has not taken in yet are shown too, and those in quarantine, which say so. --raw writes the bytes as they are: never to a terminal you want to keep.
 
-      Exits 1 when one of the numbers is neither in the queue nor in quarantine.
+      Exits 1 when one of the numbers is neither in the queue nor in quarantine, and 77 when this user may not read it.
       """)
 
   private static let longestMessage = 32 << 20
@@ -38,7 +38,7 @@ struct Show: ParsableCommand {
     let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
     let (now, style) = (WallClock.now(), color.style)
     let (headers, raw, json) = (headers, raw, json.json)
-    let isMissing = Mutex(false)
+    let unread = Unread()
     for (place, id) in ids.enumerated() {
       let isWritten = Mutex(false)
       let look = EntryLook<[UInt8]>(.all) { entry, message in
@@ -65,28 +65,26 @@ struct Show: ParsableCommand {
       let isFound = Mutex(false)
       try scanner.forEach(look, ids: [id]) { findings in
         for text in findings.items { Output.write(text, to: 1) }
-        for damaged in findings.damaged {
-          Output.complain("message \(damaged.id): \(damaged.why)")
-        }
+        unread.complain(findings.damaged, exit: Exit.nothingMatched)
         isFound.withLock { $0 = !findings.items.isEmpty || !findings.damaged.isEmpty }
-        if findings.items.isEmpty, !findings.damaged.isEmpty { isMissing.withLock { $0 = true } }
         return true
       }
       if isFound.withLock({ $0 }) { continue }
       if try !showQuarantined(id, isFirst: place == 0) {
         Output.complain("message \(id): neither in the queue nor in quarantine")
-        isMissing.withLock { $0 = true }
+        unread.note(Exit.nothingMatched)
       }
     }
-    if isMissing.withLock({ $0 }) { throw ExitCode(Exit.nothingMatched) }
+    try unread.finish()
   }
 
   /// The copies of this number that are kept; there may be several, because qmail uses numbers again.
   /// - Returns: whether there was one.
   private func showQuarantined(_ id: UInt64, isFirst: Bool) throws -> Bool {
     let ledger: Ledger
-    do { ledger = try Ledger.reading(places) } catch {
-      // No ledger: nothing was ever set aside, or it is not ours to read.
+    do throws(LedgerError) { ledger = try Ledger.reading(places) } catch {
+      if error.exitCode == Exit.noPermission { throw error }
+      // No ledger: nothing was ever set aside.
       return false
     }
     let copies = QuarantineCopies(places)

@@ -7,8 +7,9 @@ struct Stat: ParsableCommand {
     commandName: "stat",
     abstract: "Count the messages in the queue, as qmail-qstat does.",
     discussion: """
-      Prints what qmail-qstat prints, byte for byte. With --all also how many wait for local and for remote delivery, how many have \
-      failed recipients, and how many have nobody left to try and leave at their next pass.
+      Prints what qmail-qstat prints, byte for byte. With --all also how many have local and remote recipients, done ones among them, \
+      how many have failed recipients, and how many have nobody left to try and leave at their next pass. A message of which a file \
+      cannot be read is told, is in none of these, and makes it exit 74 or 77.
       """)
 
   @OptionGroup var places: Places
@@ -18,7 +19,11 @@ struct Stat: ParsableCommand {
 
   func run() throws {
     let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
-    let counts = all ? try scanner.detailedCounts() : try scanner.counts()
+    let unread = Unread()
+    let counts =
+      all
+      ? try scanner.detailedCounts { unread.complain([$0], exit: Exit.inputOutput) }
+      : try scanner.counts()
     if format.json {
       var line = JSONLine()
       line.add("messages", counts.messages)
@@ -30,6 +35,7 @@ struct Stat: ParsableCommand {
       Output.line("messages in queue but not yet preprocessed: \(counts.unprocessed)")
       for (name, count) in Self.details(counts) { Output.line("\(name): \(count)") }
     }
+    try unread.finish()
   }
 
   private static func details(_ counts: QueueCounts) -> [(String, Int)] {

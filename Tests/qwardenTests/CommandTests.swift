@@ -113,4 +113,44 @@ struct CommandTests {
     #expect(line.contains("\"subject\":\"Grüße\""), "\(line)")
     #expect(try server.run("quarantined", "--json").output.contains("\"subject\":\"=?utf-8?Q?"))
   }
+
+  @Test("stat --all leaves out what cannot be read, says so and fails")
+  func damagedRecipients() throws {
+    let server = try Server()
+    let (id, other) = (try server.message(), try server.message())
+    let path = try QueueLayout.read(qmail: "\(server.path)/qmail").path(.remote, id)
+    unlink(path)
+    try #require(symlink("nowhere", path) == 0)
+    let stat = try server.run("stat", "--all")
+    #expect(stat.code == 74)
+    #expect(stat.output.contains("remote: 1\nbouncing: 0\nfinished: 0\n"), "\(stat)")
+    #expect(stat.complaints.contains("message \(id): its remote file is a symbolic link"))
+    #expect(!stat.complaints.contains("message \(other)"))
+  }
+
+  @Test(
+    "who may not read a message is told and gets 77, from every command that reads the queue",
+    .enabled(if: BuiltProgram.canBeNobody, "needs root and setpriv"))
+  func forbidden() throws {
+    let server = try Server()
+    let id = try server.message()
+    for name in try FileManager.default.subpathsOfDirectory(atPath: server.path) + [""] {
+      chmod("\(server.path)/\(name)", 0o755)
+    }
+    #expect(try server.run("list", "--count", asNobody: true).output == "1\n")
+    let layout = try QueueLayout.read(qmail: "\(server.path)/qmail")
+    for kind in [QueueFile.info, .remote] {
+      try #require(chmod(layout.path(kind, id), 0o600) == 0)
+    }
+    for words in [
+      ["show", "\(id)"], ["list", "\(id)"], ["list"], ["list", "--count"], ["stat", "--all"],
+      ["list", "--format", "qread"],
+    ] {
+      let refused = try BuiltProgram.run(words + server.places, asNobody: true)
+      #expect(refused.code == 77, "\(words) \(refused)")
+      #expect(!refused.complaints.isEmpty, "\(words)")
+    }
+    let qread = try server.run("list", "--format", "qread", asNobody: true)
+    #expect(qread.output == "warning: trouble with #\(id): Permission denied\n", "\(qread)")
+  }
 }

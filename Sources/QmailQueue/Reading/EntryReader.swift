@@ -35,6 +35,27 @@ struct EntryReading {
   var outcome: EntryReader.Outcome
   /// Inode of the info file; 0 for an entry in todo.
   var infoInode: UInt64 = 0
+  /// Damaged only to this user, who may not read it.
+  var isForbidden = false
+}
+
+/// What is wrong with a message.
+struct Flaw {
+  var why: String
+  var isForbidden = false
+
+  init(_ why: String) { self.why = why }
+
+  init(_ kind: QueueFile, _ code: Int32) {
+    why =
+      switch code {
+      case ELOOP: "its \(kind.rawValue) file is a symbolic link"
+      case EISDIR: "its \(kind.rawValue) file is not a file"
+      case EFBIG: "its \(kind.rawValue) file is too large"
+      default: "its \(kind.rawValue) file cannot be read: \(String(cString: strerror(code)))"
+      }
+    isForbidden = code == EACCES || code == EPERM
+  }
 }
 
 extension OpenQueue {
@@ -53,7 +74,7 @@ extension OpenQueue {
     _ id: UInt64, _ buffer: inout ReadBuffer, isNew: Bool = false, listed: ListedNames? = nil,
     look: OpenLook? = nil
   ) -> EntryReading {
-    var last: String?
+    var last: Flaw?
     for attempt in 0..<Self.attempts {
       if !isNew || attempt > 0 {
         switch processed(id, &buffer, listed, look) {
@@ -76,13 +97,14 @@ extension OpenQueue {
         if attempt > 0 { return EntryReading(outcome: .gone) }
       }
     }
-    return EntryReading(outcome: last.map { .damaged(id, why: $0) } ?? .gone)
+    guard let last else { return EntryReading(outcome: .gone) }
+    return EntryReading(outcome: .damaged(id, why: last.why), isForbidden: last.isForbidden)
   }
 
   private enum Look {
     case whole(EntryReading)
     /// Does not fit together; a lasting reason is damage.
-    case again(String?)
+    case again(Flaw?)
     case absent
     /// The look passes it over.
     case unwanted
@@ -97,29 +119,30 @@ extension OpenQueue {
     let file: Int32
     switch open(.info, id) {
     case .missing: return .absent
-    case .failed(let code): return .again(Self.why(.info, code))
+    case .failed(let code): return .again(Flaw(.info, code))
     case .file(let number): file = number
     }
     // Open until the end: whether the message is still this one is then asked without looking up its name again.
     defer { buffer.spent.add(file) }
     guard fstat(file, &info) == 0, buffer.fill(from: file, limit: Self.longestInfo + 1) else {
-      return .again(Self.why(.info, errno))
+      return .again(Flaw(.info, errno))
     }
-    guard buffer.count <= Self.longestInfo else { return .again(Self.why(.info, EFBIG)) }
+    guard buffer.count <= Self.longestInfo else { return .again(Flaw(.info, EFBIG)) }
     let sender = InfoFile.sender(buffer.filled.span)
     let birth = info.birth
     // info/ID is made before todo/ID is removed: only without todo are info, local and remote whole.
     if listed?.lacks(.todo, id, bornAt: birth) != true, status(.todo, id) != nil { return .absent }
     guard let sender else {
       return .again(
-        status(.info, id) == nil ? nil : "its info file is half-written, though it is not in todo")
+        status(.info, id) == nil
+          ? nil : Flaw("its info file is half-written, though it is not in todo"))
     }
     var entry = Entry(identity: EntryIdentity(id: id, birth: birth), sender: sender)
     for channel in Channel.allCases
     where detail.contains(.recipients) && listed?.lacks(channel.file, id, bornAt: birth) != true {
       switch read(channel.file, id, into: &buffer, limit: Self.longestList) {
       case .missing: break
-      case .failed(let code): return .again(Self.why(channel.file, code))
+      case .failed(let code): return .again(Flaw(channel.file, code))
       case .read:
         let recipients = RecipientFile(buffer.filled.span).recipients
         if channel == .local { entry.local = recipients } else { entry.remote = recipients }
@@ -148,10 +171,10 @@ extension OpenQueue {
     var todo = stat()
     switch read(.todo, id, into: &buffer, limit: Self.longestList, status: &todo) {
     case .missing: return .absent
-    case .failed(let code): return .again(Self.why(.todo, code))
+    case .failed(let code): return .again(Flaw(.todo, code))
     case .read:
       guard let file = TodoFile(buffer.filled.span) else {
-        return .again("its todo file is no whole envelope")
+        return .again(Flaw("its todo file is no whole envelope"))
       }
       envelope = file
     }
@@ -166,7 +189,7 @@ extension OpenQueue {
 
   /// Reads the message file as far as it is asked for, and lets the look examine it.
   private func readMessage(of entry: inout Entry, _ buffer: inout ReadBuffer, _ look: OpenLook?)
-    -> (failure: String?, isWanted: Bool)
+    -> (failure: Flaw?, isWanted: Bool)
   {
     var file: Int32 = -1
     defer { if file >= 0 { buffer.spent.add(file) } }
@@ -175,24 +198,24 @@ extension OpenQueue {
     if let why = readHead(of: &entry, &look.message.buffer, &file) { return (why, false) }
     look.message.begin(file, size: entry.size)
     let isWanted = look.examine(entry, look.message)
-    return (look.message.failure.map { Self.why(.mess, $0) }, isWanted)
+    return (look.message.failure.map { Flaw(.mess, $0) }, isWanted)
   }
 
   /// Reads size, source, subject and list marks out of the message file.
   /// - Parameter file: the open file, for the caller to read on and to close.
   /// - Returns: nil when it could be read, else why not.
   private func readHead(of entry: inout Entry, _ buffer: inout ReadBuffer, _ file: inout Int32)
-    -> String?
+    -> Flaw?
   {
     switch open(.mess, entry.identity.id) {
-    case .missing: return "its mess file is missing"
-    case .failed(let code): return Self.why(.mess, code)
+    case .missing: return Flaw("its mess file is missing")
+    case .failed(let code): return Flaw(.mess, code)
     case .file(let number): file = number
     }
     var status = stat()
     guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
       buffer.fill(from: file, limit: Self.firstRead)
-    else { return Self.why(.mess, errno) }
+    else { return Flaw(.mess, errno) }
     var head = MessageHead(buffer.filled.span)
     while head.isCut, buffer.count < min(Int(status.st_size), Self.longestHead) {
       let before = buffer.count
@@ -207,15 +230,6 @@ extension OpenQueue {
     entry.isList = head.isList
     entry.subject = head.subject
     return nil
-  }
-
-  private static func why(_ kind: QueueFile, _ code: Int32) -> String {
-    switch code {
-    case ELOOP: "its \(kind.rawValue) file is a symbolic link"
-    case EISDIR: "its \(kind.rawValue) file is not a file"
-    case EFBIG: "its \(kind.rawValue) file is too large"
-    default: "its \(kind.rawValue) file cannot be read: \(String(cString: strerror(code)))"
-    }
   }
 }
 

@@ -2,12 +2,18 @@ import Files
 import Mail
 import Synchronization
 
+/// A message that is there but not whole, or not for this user to read, and why.
+public struct DamagedMessage: Sendable, Hashable {
+  public var id: UInt64
+  public var why: String
+  public var isForbidden: Bool
+}
+
 extension QueueScanner {
   /// What a look made of some messages.
   public struct Findings<Item: Sendable>: Sendable {
     public var items: [Item] = []
-    /// Messages that are there but not whole, and why.
-    public var damaged: [(id: UInt64, why: String)] = []
+    public var damaged: [DamagedMessage] = []
     /// Messages looked at, wanted or not.
     public var looked = 0
   }
@@ -68,11 +74,12 @@ private final class ThreadLook<Item: Sendable> {
 
   func read(_ id: UInt64, _ queue: OpenQueue, listed: ListedNames? = nil) {
     made.item = nil
-    let outcome = queue.entry(id, &buffer, listed: listed, look: look).outcome
+    let reading = queue.entry(id, &buffer, listed: listed, look: look)
     findings.looked += 1
-    switch outcome {
+    switch reading.outcome {
     case .entry: if let item = made.item { findings.items.append(item) }
-    case .damaged(let id, let why): findings.damaged.append((id, why))
+    case .damaged(let id, let why):
+      findings.damaged.append(DamagedMessage(id: id, why: why, isForbidden: reading.isForbidden))
     case .gone: break
     }
   }

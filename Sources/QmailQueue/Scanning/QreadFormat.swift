@@ -1,3 +1,4 @@
+import Glibc
 import Mail
 
 /// The text that qmail-qread prints (qmail-qread.c), byte for byte.
@@ -19,9 +20,9 @@ public enum QreadFormat {
     return out
   }
 
-  /// qmail-qread's line for a message of which a file is missing.
-  static func trouble(_ id: UInt64, to out: inout [UInt8]) {
-    out += "warning: trouble with #\(id): No such file or directory\n".utf8
+  /// qmail-qread's line for a message of which a file cannot be read.
+  static func trouble(_ id: UInt64, _ code: Int32, to out: inout [UInt8]) {
+    out += "warning: trouble with #\(id): \(String(cString: strerror(code)))\n".utf8
   }
 
   static func heading(

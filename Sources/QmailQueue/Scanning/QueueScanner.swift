@@ -38,7 +38,12 @@ public struct QueueScanner: Sendable {
   }
 
   /// ``counts()`` and local, remote, bouncing and done-only: reads every recipient file.
-  public func detailedCounts() throws(QueueError) -> QueueCounts {
+  ///
+  /// - Parameters:
+  ///   - damaged: called with each message of which one cannot be read, from either thread; it is left out of these counts.
+  public func detailedCounts(
+    damaged: @Sendable (DamagedMessage) -> Void = { _ in }
+  ) throws(QueueError) -> QueueCounts {
     var counts = try counts()
     let queue = try OpenQueue(layout)
     let inTodo = Set(try queue.allNumbers(.todo))
@@ -50,6 +55,12 @@ public struct QueueScanner: Sendable {
       let near = try OpenQueue(queue, near: part)
       for id in try queue.numbers(.info, part).sorted() where !inTodo.contains(id) {
         let state = near.channels(of: id, &buffer)
+        if let flaw = state.flaw {
+          damaged(DamagedMessage(id: id, why: flaw.why, isForbidden: flaw.isForbidden))
+          continue
+        }
+        // Gone since its name was read.
+        if state.local == nil, state.remote == nil, near.lacks(.info, id) { continue }
         if state.local != nil { local.add(1, ordering: .relaxed) }
         if state.remote != nil { remote.add(1, ordering: .relaxed) }
         if state.isDoneOnly { doneOnly.add(1, ordering: .relaxed) }
@@ -99,7 +110,10 @@ public struct QueueScanner: Sendable {
   ///
   /// - Parameters:
   ///   - write: called from either thread but never at once from both; false ends the scan.
-  public func qread(_ write: @Sendable ([UInt8]) -> Bool) throws(QueueError) {
+  /// - Returns: whether this user may read all of it; what cannot be read has qmail-qread's line of trouble.
+  @discardableResult
+  public func qread(_ write: @Sendable ([UInt8]) -> Bool) throws(QueueError) -> Bool {
+    let isForbidden = Atomic(false)
     let queue = try OpenQueue(layout)
     let bouncing = Set(try queue.numbers(.bounce, 0))
     let turn = Mutex(true)
@@ -113,8 +127,9 @@ public struct QueueScanner: Sendable {
       // Most messages have recipients in one channel only: names cost less than openings that fail.
       let local = Set(try queue.numbers(.local, part))
       for id in numbers {
-        near.qread(
+        let code = near.qread(
           id, isLocal: local.contains(id), isBouncing: bouncing.contains(id), &buffer, to: &out)
+        if code == EACCES || code == EPERM { isForbidden.store(true, ordering: .relaxed) }
         if out.count >= 64 * 1024 {
           guard
             turn.withLock({ wanted in
@@ -130,6 +145,7 @@ public struct QueueScanner: Sendable {
         return wanted
       }
     }
+    return !isForbidden.load(ordering: .relaxed)
   }
 
   private static func open(_ name: String, in directory: borrowing Descriptor) throws(QueueError)
@@ -196,7 +212,7 @@ struct ChannelState {
   var local: (pending: Int, done: Int)?
   var remote: (pending: Int, done: Int)?
   /// A file could not be read: nil above says nothing then.
-  var hasFailed = false
+  var flaw: Flaw?
 
   var isDoneOnly: Bool { (local?.pending ?? 0) + (remote?.pending ?? 0) == 0 }
 }
@@ -212,8 +228,8 @@ extension OpenQueue {
       switch read(kind, id, into: &buffer, limit: Self.longestList) {
       case .read: return RecipientFile.count(buffer.filled.span)
       case .missing: return nil
-      case .failed:
-        state.hasFailed = true
+      case .failed(let code):
+        state.flaw = Flaw(kind, code)
         return nil
       }
     }
@@ -224,32 +240,45 @@ extension OpenQueue {
 
   /// Appends what qmail-qread prints for a message; nothing when it has just gone.
   /// - Parameter isLocal: it had a `local` file when the names were listed.
+  /// - Returns: `errno` of a file that cannot be read, else 0.
   func qread(
     _ id: UInt64, isLocal: Bool, isBouncing: Bool, _ buffer: inout ReadBuffer, to out: inout [UInt8]
-  ) {
+  ) -> Int32 {
     var info = stat()
-    guard
-      case .read = read(.info, id, into: &buffer, limit: Self.longestList, status: &info)
-    else { return }
+    switch read(.info, id, into: &buffer, limit: Self.longestList, status: &info) {
+    case .read: break
+    case .missing: return 0
+    case .failed(let code):
+      QreadFormat.trouble(id, code, to: &out)
+      return code
+    }
     guard let mess = status(.mess, id) else {
-      if status(.info, id) != nil { QreadFormat.trouble(id, to: &out) }
-      return
+      let code = errno
+      if status(.info, id) != nil { QreadFormat.trouble(id, code, to: &out) }
+      return code
     }
     let bytes = buffer.filled.span
     let end = bytes.firstIndex(of: 0, from: 0) ?? bytes.count
     QreadFormat.heading(
       EntryIdentity(id: id, birth: info.birth), size: Int64(mess.st_size),
       sender: bytes.extracting(min(1, end)..<end), isBouncing: isBouncing, to: &out)
-    var hasLocal = false
-    if isLocal, case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
-      hasLocal = true
-      QreadFormat.lines(buffer.filled.span, .local, to: &out)
+    var failure: Int32 = 0
+    /// Whether there is such a file.
+    func lines(_ channel: Channel) -> Bool {
+      switch read(channel.file, id, into: &buffer, limit: Self.longestList) {
+      case .missing: return false
+      case .read: QreadFormat.lines(buffer.filled.span, channel, to: &out)
+      case .failed(let code):
+        QreadFormat.trouble(id, code, to: &out)
+        failure = code
+      }
+      return true
     }
-    if case .read = read(.remote, id, into: &buffer, limit: Self.longestList) {
-      QreadFormat.lines(buffer.filled.span, .remote, to: &out)
-    } else if !hasLocal, case .read = read(.local, id, into: &buffer, limit: Self.longestList) {
+    let hasLocal = isLocal && lines(.local)
+    if !lines(.remote), !hasLocal {
       // It was being taken in when the names were listed.
-      QreadFormat.lines(buffer.filled.span, .local, to: &out)
+      _ = lines(.local)
     }
+    return failure
   }
 }

@@ -342,7 +342,7 @@ public final class QueueWatcher {
     let state = table.states[slot]
     let channels = queue.channels(
       of: id, &buffer, local: state.contains(.local), remote: state.contains(.remote))
-    if channels.hasFailed {
+    if channels.flaw != nil {
       // Neither gone nor done: looked at again when files can be read.
       needsRound = true
       allKnownAt = Timestamp(nanoseconds: 0)
