@@ -114,6 +114,26 @@ struct CommandTests {
     #expect(try server.run("quarantined", "--json").output.contains("\"subject\":\"=?utf-8?Q?"))
   }
 
+  @Test("check-policy --json prints an object for each error, and one for a good policy")
+  func policy() throws {
+    let server = try Server()
+    let good = try server.run("check-policy", "--json")
+    #expect(good.code == 0)
+    #expect(
+      good.output == "{\"path\":\"\(server.path)/policy.yaml\",\"mode\":\"observe\"}\n", "\(good)")
+    try server.write("mode: enforce\nblokcing: {}\nhistory: {keep: soon}\n", to: "policy.yaml")
+    let bad = try server.run("check-policy", "--json")
+    #expect(bad.code == 78 && bad.complaints.isEmpty, "\(bad)")
+    let lines = try bad.output.split(separator: "\n").map {
+      try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+    }
+    #expect(lines.map { $0["line"] as? Int } == [2, 3])
+    #expect(lines.map { $0["column"] as? Int } == [1, 17])
+    #expect((lines.first?["message"] as? String)?.contains("blocking") == true)
+    let missing = try server.run("check-policy", "\(server.path)/none.yaml", "--json")
+    #expect(missing.code == 78 && missing.output.contains("\"line\":null"), "\(missing)")
+  }
+
   @Test("stat --all leaves out what cannot be read, says so and fails")
   func damagedRecipients() throws {
     let server = try Server()
