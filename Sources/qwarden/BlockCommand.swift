@@ -24,7 +24,11 @@ struct BlockSender: ParsableCommand {
   @OptionGroup var places: Places
 
   func run() throws {
-    let lasting = try SelectionOptions.duration(lasting, "--for")
+    let time = lasting
+    let lasting = try SelectionOptions.duration(time, "--for")
+    guard lasting > .zero else {
+      throw PlainFailure("--for \(time): a block for no time blocks nobody", Exit.usage)
+    }
     guard !address.contains("*") else {
       throw PlainFailure(
         "\(Escaping.terminal(address)): a block is for one sender, or for @domain; write no wildcard",

@@ -134,6 +134,13 @@ struct CommandTests {
     #expect(missing.code == 78 && missing.output.contains("\"line\":null"), "\(missing)")
   }
 
+  @Test("a block for no time is refused")
+  func noTime() throws {
+    let server = try Server()
+    let refused = try server.run("block", "joe@foreign.example", "--for", "0h")
+    #expect(refused.code == 64 && refused.complaints.contains("--for 0h"), "\(refused)")
+  }
+
   @Test("stat --all leaves out what cannot be read, says so and fails")
   func damagedRecipients() throws {
     let server = try Server()
