@@ -43,6 +43,13 @@ enum Output {
     write(Array("qwarden: \(text)\n".utf8), to: STDERR_FILENO)
   }
 
+  /// A standard stream that is closed would be the next file to be opened, and output would go into that. Writing to these fails.
+  static func holdStandardStreams() {
+    for number in STDIN_FILENO...STDERR_FILENO where fcntl(number, F_GETFD) < 0 {
+      _ = open("/dev/null", O_RDONLY)
+    }
+  }
+
   /// A note beside the real output: only where a person reads it.
   static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
@@ -54,6 +61,8 @@ enum Output {
       }
       if n < 0 {
         if errno == EINTR { continue }
+        // The exit code says it all the same.
+        if descriptor == STDERR_FILENO { return }
         // Standard output is gone or full: say so where it can be said, and fail.
         let why = String(cString: strerror(errno))
         let text = Array("qwarden: cannot write the output: \(why)\n".utf8)

@@ -31,6 +31,7 @@ struct Qwarden: ParsableCommand {
     ])
 
   static func main() {
+    Output.holdStandardStreams()
     do {
       var command = try parseAsRoot()
       try command.run()

@@ -141,6 +141,15 @@ struct CommandTests {
     #expect(refused.code == 64 && refused.complaints.contains("--for 0h"), "\(refused)")
   }
 
+  @Test("a closed standard error hides no exit code, and a closed standard output no lost report")
+  func closedStreams() throws {
+    let server = try Server()
+    _ = try Ledger("\(server.path)/state/ledger.sqlite")
+    #expect(try server.run("incidents", redirection: "2>&-").code == 1)
+    let lost = try server.run("run", "--once", "--json", redirection: ">&-")
+    #expect(lost.code == 74 && lost.complaints.contains("cannot write the output"), "\(lost)")
+  }
+
   @Test("stat --all leaves out what cannot be read, says so and fails")
   func damagedRecipients() throws {
     let server = try Server()
