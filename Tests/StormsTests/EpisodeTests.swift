@@ -139,6 +139,27 @@ struct EpisodeTests {
     #expect(later.storms.first?.evidence.messages == 301)
   }
 
+  @Test("a message is one sample, though its number comes again")
+  func samples() {
+    var storm = Storm(
+      incident: 7, kind: .relaySender, began: start, lastSeen: start,
+      offenders: [.sender(Address("bob@mx.test"))], samples: [11])
+    storm.evidence.messages = 300
+    storm.evidence.failed = 200
+    storm.evidence.failuresProven = true
+    var detector = StormDetector(
+      settings: DetectorSettings(), localDomains: ours, resuming: [storm], nextIncident: 8)
+    for (place, id) in [UInt64(11), 12, 12].enumerated() {
+      let now = start + .seconds(1 + place)
+      let entry = Entry(
+        identity: EntryIdentity(id: id, birth: now), sender: Address("bob@mx.test"),
+        source: mallory, remote: [Recipient(address: Address("z@target.example"))])
+      _ = detector.observe(Observation(time: now, event: .arrival(entry)))
+    }
+    #expect(detector.storms.first?.evidence.messages == 303)
+    #expect(detector.storms.first?.samples == [11, 12])
+  }
+
   @Test("entries that are being retired are no evidence when they leave")
   func ownActions() {
     var scenario = Scenario()
