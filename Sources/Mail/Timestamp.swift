@@ -7,6 +7,13 @@ public struct Timestamp: Hashable, Comparable, Sendable {
 
   public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
+  /// As stat(2) has it; what is out of range saturates.
+  public init(seconds: Int, nanoseconds: Int) {
+    let (whole, overflow) = Int64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+    self.nanoseconds =
+      overflow ? (seconds > 0 ? .max : .min) : whole.saturatingAdd(Int64(nanoseconds))
+  }
+
   /// - Parameter seconds: unix time; out-of-range values saturate.
   public init(seconds: Double) {
     let scaled = (seconds * 1e9).rounded()
@@ -19,7 +26,8 @@ public struct Timestamp: Hashable, Comparable, Sendable {
 
   /// Seconds from `earlier` to this moment, negative if `earlier` is later.
   public func seconds(since earlier: Timestamp) -> Double {
-    Double(nanoseconds &- earlier.nanoseconds) / 1e9
+    let (span, overflow) = nanoseconds.subtractingReportingOverflow(earlier.nanoseconds)
+    return Double(overflow ? (self > earlier ? .max : .min) : span) / 1e9
   }
 
   public static func < (a: Timestamp, b: Timestamp) -> Bool { a.nanoseconds < b.nanoseconds }

@@ -179,8 +179,5 @@ extension QueueFile {
 }
 
 extension stat {
-  var birth: Timestamp {
-    Timestamp(
-      nanoseconds: Int64(st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(st_mtim.tv_nsec))
-  }
+  var birth: Timestamp { Timestamp(seconds: st_mtim.tv_sec, nanoseconds: st_mtim.tv_nsec) }
 }
