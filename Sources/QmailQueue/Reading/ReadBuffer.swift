@@ -1,7 +1,7 @@
 import Files
 import Glibc
 
-/// A buffer that is used for one file after another; it grows to what a file needs, within a limit.
+/// A buffer that is used for one file after another; it grows to what a file needs, within a limit, until ``giveBack()``.
 struct ReadBuffer: ~Copyable {
   private var storage: UnsafeMutableRawBufferPointer
   private(set) var count = 0
@@ -19,6 +19,16 @@ struct ReadBuffer: ~Copyable {
   /// The bytes read last. Valid until the next reading.
   var filled: UnsafeBufferPointer<UInt8> {
     UnsafeBufferPointer(rebasing: storage.bindMemory(to: UInt8.self)[..<count])
+  }
+
+  var capacity: Int { storage.count }
+
+  /// Lets go of the room that a large file needed, and of what was read: for a buffer that lives long.
+  mutating func giveBack() {
+    guard storage.count > 1 << 20 else { return }
+    storage.deallocate()
+    storage = .allocate(byteCount: 16 * 1024, alignment: 16)
+    count = 0
   }
 
   /// Reads `file` from `offset` until there are `limit` bytes or the end.

@@ -211,6 +211,8 @@ struct ChannelState {
   /// nil where there is no file.
   var local: (pending: Int, done: Int)?
   var remote: (pending: Int, done: Int)?
+  /// Of both files.
+  var bytes = 0
   /// A file could not be read: nil above says nothing then.
   var flaw: Flaw?
 
@@ -226,7 +228,9 @@ extension OpenQueue {
     var state = ChannelState()
     func count(_ kind: QueueFile) -> (pending: Int, done: Int)? {
       switch read(kind, id, into: &buffer, limit: Self.longestList) {
-      case .read: return RecipientFile.count(buffer.filled.span)
+      case .read:
+        state.bytes += buffer.count
+        return RecipientFile.count(buffer.filled.span)
       case .missing: return nil
       case .failed(let code):
         state.flaw = Flaw(kind, code)

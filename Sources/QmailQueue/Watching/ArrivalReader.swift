@@ -48,7 +48,6 @@ final class ArrivalReader: Sendable {
     // Names that go are of no interest, but between them the kernel does not make one event of two arrivals.
     var events = QueueEvents([.todo: IN_CREATE | IN_MOVED_TO | QueueEvents.gone])
     var queue: OpenQueue?
-    var buffer = ReadBuffer()
     var waiting: [Arrival] = []
     /// The last message read under each number, of those that wait and of those that were taken last.
     var marks: [UInt64: Mark] = [:]
@@ -66,6 +65,8 @@ final class ArrivalReader: Sendable {
       var ids: [UInt64] = []
       let count = events.take { id, touch in if touch == .arrived { ids.append(id) } }
       guard let queue else { return count }
+      // No longer than the batch: an envelope of many megabytes is not to stay in memory.
+      var buffer = ReadBuffer()
       for id in ids {
         let reading = queue.entry(id, &buffer, isNew: true)
         var arrival = Arrival(id: id, reading: reading)

@@ -69,6 +69,7 @@ extension QueueWatcher {
     if pass.failures == 0 { unlisted = nil }
     lastPass = pass.begun
     self.pass = nil
+    hasListedAll = true
     report.statistics.wasFullPass = true
     if !told.isEmpty { told.formIntersection(backlog) }
     if table.shrink(for: backlog.count) { FreedMemory.giveBack() }

@@ -44,8 +44,12 @@ public final class QueueWatcher {
   var justFound: [UInt64: Int] = [:]
   /// Damage already told.
   var told: Set<UInt64> = []
+  /// Long recipient files counted less than a second ago, by number.
+  private var longLists: [UInt64: LongList] = [:]
   /// Events were lost, and the pass and round that make up for them are not over.
   private var isMakingUp = false
+  /// A pass over this queue has come to its end.
+  public internal(set) var hasListedAll = false
   /// Why some part of `info` could not be listed in the pass before, or in this one.
   var unlisted: QueueError?
 
@@ -55,6 +59,17 @@ public final class QueueWatcher {
   private static let namesForMessage = 16
   /// Without events: known messages looked at in one poll.
   private static let leisurely = 2000
+  /// Recipients of this many bytes are counted once a second at most: at each mark, a message with very many would cost their square.
+  private static let longList = 64 * 1024
+
+  private struct LongList {
+    let counted: Timestamp
+    let done: (local: Int, remote: Int)
+    /// Marks have been made since.
+    var isOutdated = false
+
+    func isFresh(_ now: Timestamp) -> Bool { (0..<1).contains(now.seconds(since: counted)) }
+  }
 
   /// Opens the queue and begins to watch; the first poll reports everything that is there.
   public init(layout: QueueLayout) throws(QueueError) {
@@ -103,6 +118,7 @@ public final class QueueWatcher {
   {
     let start = WallClock.monotonic()
     self.now = now
+    defer { buffer.giveBack() }
     let queue = try openQueue()
     if fullPass, !seesEverything {
       // A directory that could not be watched may be there again, or the limit may be raised.
@@ -112,6 +128,7 @@ public final class QueueWatcher {
     }
     let looked = WallClock.now()
     takeEvents(queue)
+    recount(queue)
     if events.hasOverflowed || arrivals.health.hasOverflowed {
       needsPass = true
       needsRound = true
@@ -191,7 +208,8 @@ public final class QueueWatcher {
     table.slot(of: id).map { table.identity($0) }
   }
 
-  /// What is known to stand in the queue. Messages are those known and ``unread``; ``QueueScanner/counts()`` counts files as qmail-qstat does.
+  /// What is known to stand in the queue. Messages are those known and ``unread``, too few until ``hasListedAll``;
+  /// ``QueueScanner/counts()`` counts files as qmail-qstat does.
   public var counts: QueueCounts {
     QueueCounts(
       messages: table.count + unread, unprocessed: table.count(.unprocessed),
@@ -225,6 +243,9 @@ public final class QueueWatcher {
     backlogReader?.stop()
     backlogReader = nil
     touchedMeanwhile = []
+    if !longLists.isEmpty { allKnownAt = Timestamp(nanoseconds: 0) }
+    longLists = [:]
+    hasListedAll = false
     needsPass = true
     needsRound = true
     return opened
@@ -338,29 +359,49 @@ public final class QueueWatcher {
   /// Counts what is done and failed of a message that has been taken in, and tells it when there is something to tell.
   func progress(_ slot: Int, _ queue: OpenQueue, bounceTouched: Bool) {
     let id = table.ids[slot]
-    // A channel file that is not there does not come any more.
     let state = table.states[slot]
-    let channels = queue.channels(
-      of: id, &buffer, local: state.contains(.local), remote: state.contains(.remote))
-    if channels.flaw != nil {
-      // Neither gone nor done: looked at again when files can be read.
-      needsRound = true
-      allKnownAt = Timestamp(nanoseconds: 0)
-      return
-    }
     let wasBouncing = state.contains(.bouncing)
-    if bounceTouched || wasBouncing { countFailures(slot, queue) }
-    set(.local, slot, channels.local != nil)
-    set(.remote, slot, channels.remote != nil)
-    set(.doneOnly, slot, channels.isDoneOnly)
+    let done: (local: Int, remote: Int)
+    if let list = longLists[id], list.isFresh(now) {
+      longLists[id]?.isOutdated = true
+      // A failure is told at once: the message may be gone before the next count.
+      guard bounceTouched else { return }
+      countFailures(slot, queue)
+      done = list.done
+    } else {
+      // A channel file that is not there does not come any more.
+      let channels = queue.channels(
+        of: id, &buffer, local: state.contains(.local), remote: state.contains(.remote))
+      if channels.flaw != nil {
+        // Neither gone nor done: looked at again when files can be read.
+        needsRound = true
+        allKnownAt = Timestamp(nanoseconds: 0)
+        return
+      }
+      if bounceTouched || wasBouncing { countFailures(slot, queue) }
+      set(.local, slot, channels.local != nil)
+      set(.remote, slot, channels.remote != nil)
+      set(.doneOnly, slot, channels.isDoneOnly)
+      done = (local: channels.local?.done ?? 0, remote: channels.remote?.done ?? 0)
+      longLists[id] =
+        channels.bytes > Self.longList ? LongList(counted: now, done: done) : nil
+    }
     let isBouncing = table.states[slot].contains(.bouncing)
-    let done = (local: channels.local?.done ?? 0, remote: channels.remote?.done ?? 0)
     guard done.local + done.remote > 0 || isBouncing || wasBouncing else { return }
     observe(
       .progress(
         Observation.Progress(
           id: id, doneLocal: done.local, doneRemote: done.remote, isBouncing: isBouncing,
           failed: isBouncing ? table.bounce(slot).failures : nil)))
+  }
+
+  /// Counts the long lists whose second is over, where marks have been made meanwhile.
+  private func recount(_ queue: OpenQueue) {
+    for (id, list) in longLists where !list.isFresh(now) {
+      longLists[id] = nil
+      guard list.isOutdated, let slot = table.slot(of: id) else { continue }
+      progress(slot, queue, bounceTouched: false)
+    }
   }
 
   /// Reads what was added to `bounce/ID` since it was last counted.
@@ -449,7 +490,9 @@ public final class QueueWatcher {
   }
 
   func depart(_ slot: Int) {
-    observe(.departure(id: table.ids[slot]))
+    let id = table.ids[slot]
+    observe(.departure(id: id))
+    longLists[id] = nil
     table.remove(slot)
     report.statistics.gone += 1
   }
