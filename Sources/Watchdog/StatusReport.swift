@@ -49,6 +49,11 @@ public struct StatusReport: Codable, Sendable, Hashable {
     public var senderIsRunning: Bool?
     /// Messages found and not read yet: how far the first look at a large queue is.
     public var unread = 0
+    /// true while names are still being listed after the start: `messages` is the least there are.
+    public var isPartial: Bool?
+
+    /// How many messages, for people.
+    public var size: String { "\(isPartial == true ? "at least " : "")\(messages) messages" }
 
     public init() {}
   }
@@ -142,7 +147,7 @@ public struct StatusReport: Codable, Sendable, Hashable {
   public var line: String {
     let others = (troubles ?? []).filter { $0.kind != "queue" }.map { "\($0.what): \($0.why)" }
     if let trouble { return (["Cannot watch: \(trouble)"] + others).joined(separator: "; ") }
-    var parts = ["\(queue.messages) messages, \(queue.unprocessed) unprocessed"]
+    var parts = ["\(queue.size), \(queue.unprocessed) unprocessed"]
     if let bouncing = queue.bouncing { parts[0] += ", \(bouncing) bouncing" }
     if queue.unread > 0 { parts[0] += ", \(queue.unread) still to be read" }
     if queue.senderIsRunning == false { parts.append("qmail-send is not running") }

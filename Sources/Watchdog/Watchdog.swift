@@ -294,7 +294,7 @@ public actor Watchdog {
     let now = WallClock.now()
     saveLogPosition(at: now, isLast: true)
     history.end()
-    remember(detector.storms, at: now)
+    remember(detector.storms, at: now, isLast: true)
     tell(Event(.stopping, at: now, .info, reason, [JournalField(.reason, reason)]))
     try? report().write(state: configuration.places.state)
     removeMetrics()

@@ -62,6 +62,7 @@ extension Watchdog {
     queue.doneOnly = counts.doneOnly
     queue.senderIsRunning = senderIsRunning
     queue.unread = watcher.unread
+    queue.isPartial = watcher.hasListedAll ? nil : true
     if !responder.isAtRest || keptFigure.isStale {
       let counted = try? keptFigure.value { () throws(LedgerError) in
         let counts = try ledger.quarantineCounts()
@@ -88,8 +89,19 @@ extension Watchdog {
     return report
   }
 
-  func remember(_ storms: [Storm], at now: Timestamp) {
-    guard storms != remembered else { return }
+  /// - Parameter isLast: none follows soon. Else, of storms that stand still, that they were seen again is written once a minute.
+  func remember(_ storms: [Storm], at now: Timestamp, isLast: Bool = false) {
+    func byTheMinute(_ storms: [Storm]) -> [Storm] {
+      storms.map { storm in
+        var storm = storm
+        let seen = storm.lastSeen.nanoseconds
+        storm.lastSeen = Timestamp(nanoseconds: seen - seen % 60_000_000_000)
+        return storm
+      }
+    }
+    guard isLast ? storms != remembered : byTheMinute(storms) != byTheMinute(remembered) else {
+      return
+    }
     do {
       for storm in storms { try ledger.record(storm) }
       remembered = storms

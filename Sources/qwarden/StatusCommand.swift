@@ -46,7 +46,7 @@ struct Status: ParsableCommand {
       Output.line("trouble:    \(trouble.what), since \(ago(trouble.since)): \(trouble.why)")
     }
     var queue =
-      "\(report.queue.messages) messages, \(report.queue.unprocessed) not yet preprocessed"
+      "\(report.queue.size), \(report.queue.unprocessed) not yet preprocessed"
     for (count, what) in [
       (report.queue.local, "local"), (report.queue.remote, "remote"),
       (report.queue.bouncing, "bouncing"), (report.queue.doneOnly, "leaving"),

@@ -328,6 +328,42 @@ import Testing
     )
   }
 
+  @Test("a queue whose names are still being listed has at least so many messages")
+  func partialStatus() throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    var report = try watched.watchdog(.unlogged).runOnce()
+    #expect(report.queue.isPartial == nil)
+    report.queue.isPartial = true
+    report.queue.messages = 7
+    #expect(report.line.hasPrefix("observe: at least 7 messages, 0 unprocessed"))
+  }
+
+  @Test("a stall that stands still is written into the ledger once a minute, and when it was left")
+  func standingStall() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    var policy = Policy.brisk
+    policy.detection.stallAfter = .seconds(1)
+    let watchdog = try watched.watchdog(policy)
+    watchdog.start {}
+    let ledger = try watched.ledger()
+    func seen() throws -> Timestamp? { try ledger.openIncidents().first?.lastSeen }
+    #expect(try await watched.wait(20) { try seen() != nil })
+    var times: Set<Timestamp> = []
+    for _ in 0..<20 {
+      if let time = try seen() { times.insert(time) }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    // A minute may begin meanwhile.
+    #expect(times.count <= 2)
+    await watchdog.stop()
+    let (first, last) = (try #require(times.min()), try #require(try seen()))
+    #expect(last.seconds(since: first) > 1)
+  }
+
   @Test("an event's JSON is one line whatever bytes an offender has")
   func hostileJSON() throws {
     let event = Event(
