@@ -14,7 +14,8 @@ enum DaemonPage {
     page.paragraphs(
       """
       The queue is watched by inotify, so new mail is read at once, and gone over whole from time to time. qmail-send's log is followed \
-      beside it. When a storm begins, when it changes its kind or grows tenfold, and when it ends, there is one event; between them none.
+      beside it. When a storm begins, when a suspected one becomes certain, when it changes its kind or offenders or grows tenfold, and when \
+      it ends, there is one event; between them none.
 
       In mode observe, which is how it ships, nothing is touched: events say what would have been done. In mode enforce a sender is written \
       into control/badmailfrom for a time, and the storm's messages are set aside: copied to the state directory, then marked as done with \
@@ -33,8 +34,8 @@ enum DaemonPage {
     page.section("Under systemd")
     page.paragraphs(
       """
-      The unit is of Type=notify: it counts as started after the first look at the queue. A status line and the keep-alive of \
-      WatchdogSec follow. A wrong policy is refused by "qwarden check-policy" before start and reload. The daemon runs as \
+      The unit is of Type=notify: it counts as started after a first look that is bounded, however long the queue is; the rest is read \
+      then, and the status line says how far that is. The keep-alive of WatchdogSec follows. A wrong policy is refused by "qwarden check-policy" before start and reload. The daemon runs as \
       qmail-send's user, qmails, without any capability. It cannot write control/: systemd starts qwarden-badmailfrom@.service for that, \
       on a socket that only the daemon may use. It cannot inject mail either, so "qwarden release" is run by hand.
 
@@ -79,7 +80,8 @@ enum DaemonPage {
   private static func meaning(_ id: MessageID) -> String {
     switch id {
     case .stormBegan: "A storm is seen: what, who, how many, since when."
-    case .stormChanged: "Its kind is another, or it has grown tenfold."
+    case .stormChanged:
+      "A suspected storm became certain, its kind or offenders are others, or it has grown tenfold."
     case .stormEnded: "It is over."
     case .blockAdded: "A sender was written into badmailfrom."
     case .blockHeld: "A guard, or mode observe, kept a block back."
