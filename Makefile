@@ -10,7 +10,7 @@
 #   make build     the release binary, with Swift's libraries inside
 #   make man       manual pages and shell completions, in .build/manual
 #   make install   binary, manual, completions, unit, catalog, policy (DESTDIR=, PREFIX=/usr)
-#   make bench     qwarden beside the tools that administrators use (SIZES=1000,10000,100000 QMAIL=/var/qmail)
+#   make bench     qwarden beside the tools that administrators use (SIZES=1000,10000,100000 QMAIL=/var/qmail WITH=results.json: drawn too)
 #   make bench-check   the same at 100,000 messages, against the thresholds in Benchmarks/thresholds.json
 .POSIX:
 .SUFFIXES:
@@ -31,6 +31,7 @@ DEBIAN_PACKAGES = libsystemd-dev libsqlite3-dev zlib1g-dev pkg-config
 SOURCES = Sources Tests Package.swift Fuzz/Package.swift Fuzz/Sources/fuzz Benchmarks/Sources Benchmarks/Package.swift
 SIZES = 1000,10000,100000
 QMAIL = /var/qmail
+WITH =
 BENCH = Benchmarks/.build/release/bench --qwarden $(CURDIR)/$(BINARY) --qmail $(QMAIL)
 
 demo: packages
@@ -92,7 +93,7 @@ $(BINARY):
 .PHONY: bench bench-check
 bench: build
 	$(SWIFT) build -c release --package-path Benchmarks
-	$(BENCH) --sizes $(SIZES) --json Benchmarks/.build/results.json --plot docs/growth.svg
+	$(BENCH) --sizes $(SIZES) --json Benchmarks/.build/results.json --plot docs/growth.svg $(WITH:%=--with %)
 
 bench-check: build
 	$(SWIFT) build -c release --package-path Benchmarks

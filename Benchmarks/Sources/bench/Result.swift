@@ -46,19 +46,30 @@ struct Threshold: Codable {
   var ratio: Double?
   var ours: Double?
 
-  /// What is wrong with the results by this bound; nil when all is well or nothing was measured.
-  func complaint(_ results: [Result]) -> String? {
-    for result in results where result.key == benchmark && result.size == messages {
-      if let ratio, let found = result.ratio, found > ratio {
-        return String(
-          format: "%@ at %d: ratio %.3f, allowed %.3f", benchmark, messages, found, ratio)
-      }
-      if let ours, result.ours > ours {
-        return String(
-          format: "%@ at %d: %.6f %@, allowed %.6f", benchmark, messages, result.ours, result.unit,
-          ours)
+  enum Verdict {
+    case held
+    case broken(String)
+    /// What it is compared with is missing on this machine.
+    case notMeasured
+  }
+
+  /// A bound that no result bears is broken too: a benchmark that was renamed must not go unnoticed.
+  func verdict(_ results: [Result]) -> Verdict {
+    let place = "\(benchmark) at \(messages)"
+    guard let result = results.first(where: { $0.key == benchmark && $0.size == messages }) else {
+      return .broken("\(place): no such result")
+    }
+    if result.other != nil, result.theirs == nil { return .notMeasured }
+    if let ratio {
+      guard let found = result.ratio else { return .broken("\(place): it has no ratio") }
+      if found > ratio {
+        return .broken(String(format: "%@: ratio %.3f, allowed %.3f", place, found, ratio))
       }
     }
-    return nil
+    if let ours, result.ours > ours {
+      return .broken(
+        String(format: "%@: %.6f %@, allowed %.6f", place, result.ours, result.unit, ours))
+    }
+    return .held
   }
 }

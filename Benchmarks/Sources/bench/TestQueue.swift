@@ -31,6 +31,16 @@ final class TestQueue {
     if let home { try mount("--bind", queue, "\(home)/queue") }
   }
 
+  /// As qmail-send does while it runs, until the descriptor that this returns is closed.
+  func holdLock() throws -> Int32 {
+    let lock = open("\(queue)/lock/sendmutex", O_WRONLY | O_CLOEXEC)
+    guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+      close(lock)
+      throw Failure("\(queue)/lock/sendmutex: cannot be locked")
+    }
+    return lock
+  }
+
   func remove() {
     if let home { try? mount("--bind", nil, "\(home)/queue") }
     _ = try? Command("/bin/rm", "-rf", qmail).time()

@@ -1,6 +1,6 @@
 // What the kernel costs: the least that a tool can do, in C. And the maker of large queues.
 //
-//   floor names DIRECTORY...          counts the files in directories and one level below (getdents64)
+//   floor names THREADS DIRECTORY...  counts the files in directories and one level below (getdents64)
 //   floor read QUEUE THREADS          opens and reads info and remote of every message
 //   floor make QMAIL COUNT SENDERS    lays out QMAIL/queue as qmail does and puts messages there, under the numbers of their inodes
 #define _GNU_SOURCE
@@ -52,31 +52,62 @@ static void count_file(void *context, struct entry *entry) {
   ((struct count *)context)->files += entry->type == DT_REG;
 }
 
+static int next_part;
+static long total;
+
+/// Runs `body` in so many threads, until all of them have returned.
+static void run(int threads, void *(*body)(void *)) {
+  pthread_t other[16];
+  if (threads > 16) threads = 16;
+  for (int i = 1; i < threads; i++)
+    if (pthread_create(&other[i], 0, body, 0)) fail("thread");
+  body(0);
+  for (int i = 1; i < threads; i++) pthread_join(other[i], 0);
+  printf("%ld\n", total);
+}
+
+enum { MOST_PARTS = 4096 };
+static struct part {
+  int directory;
+  char name[32];
+} parts[MOST_PARTS];
+static int part_count;
+
 static void count_any(void *context, struct entry *entry) {
   struct count *count = context;
   if (entry->type == DT_REG) count->files++;
-  if (entry->type != DT_DIR) return;
-  int inner = openat(count->directory, entry->name, O_RDONLY | O_DIRECTORY);
-  if (inner < 0) return;
-  list(inner, count_file, count);
-  close(inner);
+  if (entry->type != DT_DIR || part_count == MOST_PARTS) return;
+  struct part *part = &parts[part_count++];
+  part->directory = count->directory;
+  snprintf(part->name, sizeof part->name, "%s", entry->name);
 }
 
-static int names(int directories, char **paths) {
-  struct count count = {0, 0};
+static void *count_parts(void *unused) {
+  (void)unused;
+  struct count count = {-1, 0};
+  int part;
+  while ((part = __atomic_fetch_add(&next_part, 1, __ATOMIC_RELAXED)) < part_count) {
+    int inner = openat(parts[part].directory, parts[part].name, O_RDONLY | O_DIRECTORY);
+    if (inner < 0) continue;
+    list(inner, count_file, &count);
+    close(inner);
+  }
+  __atomic_fetch_add(&total, count.files, __ATOMIC_RELAXED);
+  return 0;
+}
+
+static int names(int threads, int directories, char **paths) {
   for (int i = 0; i < directories; i++) {
-    count.directory = open(paths[i], O_RDONLY | O_DIRECTORY);
+    struct count count = {open(paths[i], O_RDONLY | O_DIRECTORY), 0};
     if (count.directory < 0) fail(paths[i]);
     list(count.directory, count_any, &count);
-    close(count.directory);
+    total += count.files;
   }
-  printf("%ld\n", count.files);
+  run(threads, count_parts);
   return 0;
 }
 
 static const char *queue;
-static int next_part;
-static long total;
 
 struct reading {
   int info, remote;
@@ -111,17 +142,6 @@ static void *read_parts(void *unused) {
     close(reading.remote);
     __atomic_fetch_add(&total, reading.bytes, __ATOMIC_RELAXED);
   }
-  return 0;
-}
-
-static int read_all(int threads) {
-  pthread_t other[16];
-  if (threads > 16) threads = 16;
-  for (int i = 1; i < threads; i++)
-    if (pthread_create(&other[i], 0, read_parts, 0)) fail("thread");
-  read_parts(0);
-  for (int i = 1; i < threads; i++) pthread_join(other[i], 0);
-  printf("%ld\n", total);
   return 0;
 }
 
@@ -185,12 +205,13 @@ static int make(const char *qmail, long count, long senders) {
 }
 
 int main(int argc, char **argv) {
-  if (argc >= 3 && !strcmp(argv[1], "names")) return names(argc - 2, argv + 2);
+  if (argc >= 4 && !strcmp(argv[1], "names")) return names(atoi(argv[2]), argc - 3, argv + 3);
   if (argc == 4 && !strcmp(argv[1], "read")) {
     queue = argv[2];
-    return read_all(atoi(argv[3]));
+    run(atoi(argv[3]), read_parts);
+    return 0;
   }
   if (argc == 5 && !strcmp(argv[1], "make")) return make(argv[2], atol(argv[3]), atol(argv[4]));
-  fprintf(stderr, "usage: floor names DIRECTORY... | read QUEUE THREADS | make QMAIL COUNT SENDERS\n");
+  fprintf(stderr, "usage: floor names THREADS DIRECTORY... | read QUEUE THREADS | make QMAIL COUNT SENDERS\n");
   return 64;
 }
