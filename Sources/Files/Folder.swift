@@ -30,6 +30,9 @@ public enum Folder {
     let cut = file.path.lastIndex(of: "/")
     let folder = cut.map { $0 == file.path.startIndex ? "/" : String(file.path[..<$0]) } ?? "."
     let owner = try FileStatus.of(folder, following: true)
+    // With a second name it may be any file of root's.
+    let status = try file.status()
+    if !status.isDirectory, status.links != 1 { return }
     if owner.uid != 0 { try file.setOwner(uid: owner.uid, gid: owner.gid) }
   }
 

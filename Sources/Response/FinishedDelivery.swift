@@ -15,10 +15,12 @@ public struct FinishedDelivery: Sendable, Hashable {
     (self.channel, self.recipient) = (channel, recipient)
   }
 
+  /// As qmail-send's logsafe writes addresses (qmail-send.c, qsutil.c): newlines as slashes, what cannot be printed as underscores.
   func isTo(_ other: QuarantinedRecipient) -> Bool {
     other.channel == channel
       && other.address.bytes.elementsEqual(recipient.bytes) { stored, logged in
         stored == logged || logged == UInt8(ascii: "_")
+          || logged == UInt8(ascii: "/") && stored == UInt8(ascii: "\n")
       }
   }
 }

@@ -59,6 +59,8 @@ public final class Responder {
   private var unwritten: [PlannedAction] = []
   /// Deliveries that the log told of, while the ledger or the hands could not be had.
   var unheard: [FinishedDelivery] = []
+  /// What the log has told is noted with the copies: its place may be saved.
+  public var hasHeardAll: Bool { unheard.isEmpty }
   static let mostUnheard = 10_000
   /// What was chosen of each storm that goes on, and what of that has left.
   private var tallies: [Int: PacedFigure<(chosen: Int, gone: Int)>] = [:]

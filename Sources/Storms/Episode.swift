@@ -23,6 +23,8 @@ struct Episode: Sendable {
     case outcomes
   }
   var suspicion = Suspicion.outcomes
+  /// Messages like its own that were found waiting and are of before it began.
+  var older = 0
   /// How often it was told of between begin and end.
   var changes = 0
   /// The first words of its sentence, where the kind has none of its own.

@@ -87,6 +87,12 @@ public struct StormDetector: Sendable {
   /// The storms that go on now, oldest first, with their figures as they stand.
   public var storms: [Storm] { episodes.map { $0.told(settings) } }
 
+  /// Of open storms, by incident: how many messages like their own were found waiting that are of before they began. They join none.
+  public var older: [Int: Int] {
+    Dictionary(uniqueKeysWithValues: episodes.map { ($0.storm.incident, $0.older) })
+      .filter { $0.value > 0 }
+  }
+
   /// Takes in one observation and says what follows from it: first what began, changed or ended, then who joined.
   public mutating func observe(_ observation: Observation) -> [StormEvent] {
     now = max(now, observation.time)
@@ -162,6 +168,7 @@ extension StormDetector {
     if isOldNews(entry.identity.birth),
       home(of: facts, birth: entry.identity.birth, isUnsolicited: isUnsolicited) == nil
     {
+      noteOlder(entry, facts, isUnsolicited: isUnsolicited)
       return
     }
     var message = TrackedMessage(identity: entry.identity, facts: facts)
@@ -177,6 +184,17 @@ extension StormDetector {
     ranks.arrived(facts, at: entry.identity.birth, now: now)
     welcome(serial, entry)
     if entry.isBouncing { fail(serial, atLeast: 1) }
+  }
+
+  /// Nothing recent speaks against it, so it is nobody's; but an administrator who looks at the storm wants to know of it.
+  private mutating func noteOlder(_ entry: Entry, _ facts: MailFacts, isUnsolicited: Bool) {
+    guard entry.pendingCount > 0 else { return }
+    for place in episodes.indices
+    where entry.identity.birth < episodes[place].storm.began
+      && episodes[place].membership.includes(facts, isUnsolicited: isUnsolicited)
+    {
+      episodes[place].older += 1
+    }
   }
 
   /// The same entry seen again: with its birth, or whole now where it was in todo.

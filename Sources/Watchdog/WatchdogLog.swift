@@ -4,6 +4,7 @@ import Glibc
 import Ledger
 import Mail
 import QmailQueue
+import Response
 import Storms
 import Systemd
 
@@ -64,6 +65,8 @@ extension Watchdog {
   }
 
   func saveLogPosition(at now: Timestamp, isLast: Bool = false) {
+    // What could not be noted yet is read again by the next start.
+    guard responder.hasHeardAll else { return }
     do { try log.save(at: now, isLast: isLast) } catch { fails(.state, "\(error)", at: now) }
   }
 }

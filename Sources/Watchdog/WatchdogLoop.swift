@@ -99,10 +99,13 @@ extension Watchdog {
       // The queue first, since messages live for milliseconds; and again for what came while the log was read, so that of every
       // line the queue's part of the story is there before the line is told.
       let written = readLog(at: WallClock.now())
-      if !written.isEmpty {
-        found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
-      }
       works(.queue)
+      if !written.isEmpty {
+        // What the first look found is told all the same.
+        do {
+          found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
+        } catch { fails(.queue, "\(error)", at: now) }
+      }
       tellOfDamaged(found.damaged, at: now)
       events += take(Chronicle.merge(queue: found.observations, log: written))
       look.new = found.statistics.new
@@ -110,13 +113,24 @@ extension Watchdog {
       look.opened = found.statistics.opened
       look.seen += found.statistics.new
       look.missed += found.statistics.missed
+      let wasReading = moreIsThere
       moreIsThere = found.hasMore
       act(on: events, at: now)
+      if wasReading, !moreIsThere { tellOfOlder(at: now) }
     } catch {
       fails(.queue, "\(error)", at: now)
     }
     look.seconds = Double(WallClock.monotonic() - begun) / 1e9
     lastLook = seconds()
+  }
+
+  /// At the end of the first look at a large queue.
+  private func tellOfOlder(at now: Timestamp) {
+    for (incident, count) in detector.older.sorted(by: { $0.key < $1.key }) {
+      note(
+        "incident \(incident): \(count) older messages like its own wait in the queue and are left there; 'qwarden list' shows them, and 'qwarden quarantine' with the same conditions sets them aside",
+        at: now)
+    }
   }
 
   /// Hands what was seen to the detector, our own doing left out. Without the ledger it goes on with what is known of that.

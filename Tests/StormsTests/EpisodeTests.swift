@@ -33,6 +33,27 @@ struct EpisodeTests {
     #expect(outcome.changed.contains { $0.evidence.messages >= 1000 })
   }
 
+  @Test("what a first look finds of before the storm joins it not, and is counted")
+  func older() {
+    var scenario = Scenario()
+    // The newest first, as a large queue is read; one a second in the last half hour.
+    for n in 0..<1800 {
+      scenario.observe(
+        .arrival(
+          Entry(
+            identity: EntryIdentity(id: UInt64(50_000 + n), birth: start - .seconds(Double(n))),
+            size: 900, sender: Address("bob@mx.test"), source: mallory,
+            remote: [Recipient(address: Address("a\(n)@d\(n % 40).example"))],
+            isBouncing: true)), at: 0.1 + Double(n) * 0.001)
+    }
+    var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)
+    let outcome = scenario.run(&detector)
+    #expect(outcome.began.count == 1)
+    let older = detector.older[1] ?? 0
+    #expect(older > 1400 && older < 1800)
+    #expect((detector.storms.first?.evidence.messages ?? 0) + older <= 1800)
+  }
+
   @Test("what waited in todo since before the storm was seen belongs to it, in one incident")
   func backlogInTodo() {
     var scenario = Scenario()
