@@ -125,6 +125,8 @@ public actor Watchdog {
   /// Messages set aside for each incident of which nothing was said yet, and the incidents of which it was: once is enough, the
   /// storm's end gives the sum.
   var untold: [Int: Int] = [:]
+  /// Messages taken out on administrators' orders that their commands had left to the daemon, by what the ledger notes.
+  var untoldOrders: [String: Int] = [:]
   var told: Set<Int> = []
 
   /// Opens everything; nothing is changed and nothing is watched yet.

@@ -293,6 +293,8 @@ extension Watchdog {
     if progress.waiting == 0 {
       for (incident, count) in untold { tellOfQuarantine(count, of: incident, at: now) }
       untold = [:]
+      for (what, count) in untoldOrders { tellOfOrder(count, what, at: now) }
+      untoldOrders = [:]
     }
   }
 

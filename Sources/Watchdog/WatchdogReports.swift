@@ -157,6 +157,10 @@ extension Watchdog {
       {
         untold[incident, default: 0] += 1
       }
+      if case .quarantined(let record) = outcome, record.incident == nil {
+        let what = record.keepsNothing ? "deleted" : "set aside"
+        untoldOrders["\(what), as ordered \(record.note ?? "")", default: 0] += 1
+      }
       if case .failed(let failure) = outcome {
         if let kind = kind(of: failure) {
           fails(kind, failure.description, at: now)
@@ -181,6 +185,16 @@ extension Watchdog {
         [
           JournalField(.incident, incident), JournalField(.messages, count),
           JournalField(.action, "quarantine"), JournalField(.mode, policy.mode.rawValue),
+        ]))
+  }
+
+  func tellOfOrder(_ count: Int, _ what: String, at now: Timestamp) {
+    tell(
+      Event(
+        .quarantined, at: now, .notice, "\(count) messages are \(what)",
+        [
+          JournalField(.messages, count), JournalField(.action, "quarantine"),
+          JournalField(.mode, policy.mode.rawValue),
         ]))
   }
 

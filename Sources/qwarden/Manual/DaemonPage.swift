@@ -87,7 +87,7 @@ enum DaemonPage {
     case .blockHeld: "A guard, or mode observe, kept a block back."
     case .blockRemoved: "A block expired or was lifted."
     case .blockProblem: "badmailfrom cannot be written."
-    case .quarantined: "Messages were set aside."
+    case .quarantined: "Messages were set aside, or deleted as a command had ordered."
     case .quarantineHeld: "A guard, or mode observe, left messages where they are."
     case .quarantineProblem: "What could not be set aside whole stays in the queue."
     case .released: "Messages went back into the queue."
