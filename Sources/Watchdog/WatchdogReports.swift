@@ -191,7 +191,8 @@ extension Watchdog {
   func tellOfOrder(_ count: Int, _ what: String, at now: Timestamp) {
     tell(
       Event(
-        .quarantined, at: now, .notice, "\(count) messages are \(what)",
+        .quarantined, at: now, .notice,
+        "\(count) \(count == 1 ? "message is" : "messages are") \(what)",
         [
           JournalField(.messages, count), JournalField(.action, "quarantine"),
           JournalField(.mode, policy.mode.rawValue),

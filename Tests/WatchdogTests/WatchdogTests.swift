@@ -30,6 +30,36 @@ import Testing
     return try await watched.whilePlaying(driver) { try await body(driver) }
   }
 
+  @Test("an order that its command has left to the daemon is carried out and told of")
+  func leftOrder() async throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    let few = Traffic(.hijackedAccount, messages: 25, perSecond: 60, seed: 3)
+    try await run(watched, few) { _ in
+      let watchdog = try watched.watchdog(.brisk)
+      watchdog.start {}
+      let scanner = QueueScanner(layout: try QueueLayout.read(qmail: watched.qmail))
+      // Whoever is in the queue at this moment may be gone at the next.
+      let isTold = try await watched.wait(20) {
+        let waiting = Mutex<[Entry]>([])
+        try scanner.forEachEntry { outcomes in
+          for case .entry(let entry) in outcomes where entry.pendingCount > 0 {
+            waiting.withLock { $0.append(entry) }
+          }
+          return true
+        }
+        let chosen = waiting.withLock { $0 }.filter { !$0.isUnprocessed }
+        _ = try Ledger("\(watched.state)/ledger.sqlite").orderQuarantine(
+          of: chosen.map { ($0.identity, $0.sender) }[...], note: "by root: spam",
+          keeping: .seconds(3600), at: WallClock.now())
+        return watched.witness.events(.quarantined).contains {
+          $0.message.hasSuffix("set aside, as ordered by root: spam")
+        }
+      }
+      #expect(isTold)
+    }
+  }
+
   @Test("enforce: a hijacked account is blocked, its waiting mail set aside, nobody else's touched")
   func enforce() async throws {
     let watched = try WatchedQmail()
