@@ -199,10 +199,15 @@ struct EntryFiles: ~Copyable {
 
   /// The letter of a record, read now.
   borrowing func letter(of recipient: QuarantinedRecipient) throws(RetirementRefusal) -> UInt8 {
-    let byte = try with(recipient.channel) { (file: borrowing Descriptor) throws(FileError) in
-      try file.read(limit: 1, from: recipient.offset)
-    }
-    guard let letter = byte?.first, letter == Record.pending || letter == Record.done else {
+    // A recipient file is removed once all in it are done (qmail-send.c, job_close).
+    guard
+      let byte = try with(
+        recipient.channel,
+        { (file: borrowing Descriptor) throws(FileError) in
+          try file.read(limit: 1, from: recipient.offset)
+        })
+    else { return Record.done }
+    guard let letter = byte.first, letter == Record.pending || letter == Record.done else {
       throw .damaged(
         path: layout.path(.init(recipient.channel), identity.id),
         why: "there is no record at byte \(recipient.offset)")

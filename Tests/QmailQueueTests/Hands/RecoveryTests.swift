@@ -291,6 +291,21 @@ struct RecoveryTests {
     #expect(queue.letters(12) == "DDD")
   }
 
+  @Test("Marks lost with the machine are made again where one recipient file is gone already")
+  func marksLostInOneChannel() throws {
+    let queue = try HandsFixture()
+    let store = try queue.store()
+    let entry = try queue.entry(12, local: ["Tx@mx.test"], remote: ["Ta@r.test", "Tb@r.test"])
+    try queue.retire(entry, into: store)
+    unlink(queue.layout.path(.local, 12))
+    try Descriptor.open(queue.layout.path(.remote, 12), .write).write([0x54], at: 10)
+    let outcome = try Recovery.finish(
+      entry, in: queue.layout, store: store, look: try queue.look(), boot: "after")
+    #expect(outcome == .quarantined(markedNow: 1))
+    #expect(try store.read(entry).recipients.allSatisfy { $0.state == .marked })
+    #expect(queue.letters(12) == "DD")
+  }
+
   @Test("While the queue's disk is not mounted no entry has left")
   func queueAway() throws {
     let queue = try HandsFixture()
