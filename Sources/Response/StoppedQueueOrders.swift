@@ -36,6 +36,7 @@ extension Responder {
     carryOut(messages.map { ($0.identity, $0.sender) }, by: order, at: now) {
       lot, isHeld, outcomes throws(Trouble) in
       guard isHeld else { return false }
+      if order.keepsCopy { try checkRoom() }
       let rows = try intend(lot, by: order, now, &outcomes)
       try retireUnprocessed(rows, now, &outcomes)
       return true
@@ -81,7 +82,6 @@ extension Responder {
     _ rows: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome]
   ) throws(Trouble) {
     if rows.isEmpty { return }
-    if rows.contains(where: { !$0.keepsNothing }) { try checkRoom() }
     let store = try quarantine()
     let boot = WallClock.bootID()
     var passages: [Passage] = []

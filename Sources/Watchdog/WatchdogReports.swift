@@ -178,22 +178,24 @@ extension Watchdog {
 
   func tellOfQuarantine(_ count: Int, of incident: Int, at now: Timestamp) {
     told.insert(incident)
-    tell(
-      Event(
-        .quarantined, at: now, .notice,
-        "incident \(incident): the first \(count) messages are set aside; 'qwarden release --incident \(incident)' puts them back",
-        [
-          JournalField(.incident, incident), JournalField(.messages, count),
-          JournalField(.action, "quarantine"), JournalField(.mode, policy.mode.rawValue),
-        ]))
+    tellOfQuarantine(
+      count,
+      "incident \(incident): the first \(count) messages are set aside; 'qwarden release --incident \(incident)' puts them back",
+      [JournalField(.incident, incident)], at: now)
   }
 
   func tellOfOrder(_ count: Int, _ what: String, at now: Timestamp) {
+    let messages = count == 1 ? "message is" : "messages are"
+    tellOfQuarantine(count, "\(count) \(messages) \(what)", [], at: now)
+  }
+
+  private func tellOfQuarantine(
+    _ count: Int, _ text: String, _ fields: [JournalField], at now: Timestamp
+  ) {
     tell(
       Event(
-        .quarantined, at: now, .notice,
-        "\(count) \(count == 1 ? "message is" : "messages are") \(what)",
-        [
+        .quarantined, at: now, .notice, text,
+        fields + [
           JournalField(.messages, count), JournalField(.action, "quarantine"),
           JournalField(.mode, policy.mode.rawValue),
         ]))
