@@ -203,6 +203,21 @@ import Testing
     #expect(given.compactMap(\.released).count == 1)
   }
 
+  @Test("where deliveries cannot be seen, nothing is set aside, and that is told with its remedy")
+  func hiddenDeliveries() throws {
+    let bench = try Workbench()
+    let spam = try bench.message(to: ["bob@remote.example"])
+    let remote = try QueueLayout.read(qmail: bench.qmail).path(.remote, spam.id)
+    let before = try bench.bytes(remote)
+    let responder = try bench.responder()
+    // As hidepid=2 makes it.
+    try #require(rename("\(bench.path)/proc/1", "\(bench.path)/init") == 0)
+    let outcomes = bench.quarantine([spam], with: responder)
+    #expect(outcomes.compactMap(\.quarantined).isEmpty)
+    #expect(outcomes.compactMap(\.failure).first?.why.contains("hidepid") == true)
+    #expect(try bench.bytes(remote) == before)
+  }
+
   @Test(
     "a delivery that no look has shown, but the log does, puts its recipient in doubt; a later message's under the same number does not"
   )

@@ -35,7 +35,8 @@ final class Workbench {
     path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
     now = start
     try Folder.make("\(path)/state")
-    try Folder.make("\(path)/proc")
+    for folder in ["proc", "proc/1"] { try Folder.make("\(path)/\(folder)") }
+    try Replacement.write([], to: "\(path)/proc/1/comm", mode: 0o600, durable: false)
     sim = try SimulatedQmail.create(at: "\(path)/qmail", control: control, time: .virtual)
     policy.mode = .enforce
     // The machine that runs the tests may be nearly full.

@@ -21,16 +21,20 @@ public struct DeliveriesInFlight: Sendable {
   public private(set) var deliveries: [Delivery] = []
   /// Processes that qmail-lspawn or qmail-rspawn has forked and that have not yet become a delivery: whom they are for cannot be told.
   public private(set) var startingUp = 0
-  /// qmail-lspawn or qmail-rspawn was seen. If not although qmail-send runs, `/proc` hides processes (hidepid, ProtectProc) and an
-  /// empty look means nothing.
-  public private(set) var sawSpawners = false
   private var byRecipient: [Address: [Int]] = [:]
 
   /// A look at `/proc` now. Processes that end meanwhile are not in it.
+  /// - Throws: where those of others are hidden (hidepid, ProtectProc), by which the first one is hidden too: an empty look means nothing then.
   public static func look(proc: String = "/proc") throws(FileError) -> DeliveriesInFlight {
     var look = DeliveriesInFlight()
     var pids: [UInt64] = []
     let directory = try Descriptor.open(proc, .directory)
+    guard (try? directory.open("1/comm")) != nil else {
+      throw FileError(
+        "see what qmail delivers", proc, code: EACCES,
+        remedy: "the processes of others are hidden: mount it with gid= of a group of qwarden's, or"
+          + " without hidepid=, and let the unit have ProtectProc=default")
+    }
     try directory.forEachName { name, _ in
       if let pid = name.queueNumber { pids.append(pid) }
     }
@@ -47,7 +51,6 @@ public struct DeliveriesInFlight: Sendable {
       default: break
       }
     }
-    look.sawSpawners = !spawners.isEmpty
     look.startingUp = spawners.count { pid in
       Self.parent(of: pid, in: directory).map(spawners.contains) ?? false
     }

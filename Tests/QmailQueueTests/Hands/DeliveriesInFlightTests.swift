@@ -30,7 +30,6 @@ struct DeliveriesInFlightTests {
       ("qmail-remote", ["qmail-remote"], nil),
       ("qmail-local", ["bin/qmail-local", "--", "x"], nil),
     ])
-    #expect(look.sawSpawners)
     #expect(look.deliveries.count == 4)
     func isBusy(_ sender: String, _ recipient: String, _ channel: Channel, id: UInt64 = 1) -> Bool {
       look.isDelivering(id, from: Address(sender), to: Address(recipient), over: channel)
@@ -54,7 +53,6 @@ struct DeliveriesInFlightTests {
       ("qmail-rspawn", ["qmail-rspawn"], nil), ("qmail-rspawn", ["qmail-rspawn"], nil),
     ])
     #expect(look.startingUp == 2)
-    #expect(try queue.look([("qmail-send", ["qmail-send"], nil)]).sawSpawners == false)
   }
 
   @Test("A VERP sender is compared in the form that the delivery program is given")
@@ -66,6 +64,17 @@ struct DeliveriesInFlightTests {
     #expect(DeliveriesInFlight.expanded(sender, for: Address("nohost")) == sender)
     #expect(DeliveriesInFlight.expanded(Address("x-@[]"), for: Address("a@b")) == Address("x-@[]"))
     #expect(DeliveriesInFlight.expanded(.doubleBounce, for: Address("a@b")) == .doubleBounce)
+  }
+
+  @Test("Where the processes of others are hidden nothing is said of deliveries")
+  func hidden() throws {
+    // As hidepid=2 shows it to a user; hidepid=1 lets nothing in the directory be opened.
+    let proc = "\(queue.home)/proc"
+    mkdir(proc, 0o755)
+    mkdir("\(proc)/1000", 0o755)
+    try queue.write("qwarden\n", to: "\(proc)/1000/comm")
+    let error = #expect(throws: FileError.self) { try DeliveriesInFlight.look(proc: proc) }
+    #expect(error?.isPermission == true && error?.remedy?.contains("hidepid") == true)
   }
 
   @Test("The real /proc can be looked at by anybody, in milliseconds")

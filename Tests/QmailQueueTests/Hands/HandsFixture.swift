@@ -114,6 +114,8 @@ final class HandsFixture {
     let proc = "\(home)/proc"
     Self.remove(proc)
     mkdir(proc, 0o755)
+    mkdir("\(proc)/1", 0o755)
+    try write("init\n", to: "\(proc)/1/comm")
     for (index, process) in processes.enumerated() {
       let folder = "\(proc)/\(1000 + index)"
       mkdir(folder, 0o755)
