@@ -47,6 +47,10 @@ int clinux_exchange(int directory, const char *one, const char *other) {
   return renameat2(directory, one, directory, other, RENAME_EXCHANGE);
 }
 
+int clinux_rename_new(int directory, const char *old, const char *new) {
+  return renameat2(directory, old, directory, new, RENAME_NOREPLACE);
+}
+
 int clinux_read_lease(int fd) {
   // SIGIO, which it is by default, would end the process.
   if (fcntl(fd, F_SETSIG, SIGURG) != 0) return -1;

@@ -201,6 +201,14 @@ public struct Descriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Gives a file a name that none has.
+  /// - Throws: `EEXIST` where one has it, `EINVAL` where the filesystem cannot tell.
+  public func rename(_ old: String, toNew new: String) throws(FileError) {
+    guard clinux_rename_new(number, old, new) == 0 else {
+      throw FileError("rename to \(new)", "\(path)/\(old)")
+    }
+  }
+
   public func unlink(_ name: String) throws(FileError) {
     guard unlinkat(number, name, 0) == 0 else { throw FileError("remove", "\(path)/\(name)") }
   }

@@ -7,7 +7,7 @@ public enum Replacement {
   /// - Parameters:
   ///   - lastLook: called just before the rename; throw from it to leave `path` as it is.
   ///   - secondLook: called when the new file is in its place, with the status of the one that was there and is not yet removed; throw from
-  ///     it to put that one back. Not called where the filesystem cannot exchange names.
+  ///     it to put that one back. Not called where there was none, or the filesystem cannot exchange names.
   ///   - durable: whether to fsync; false for files that are rebuilt at each start.
   public static func write<E: Error>(
     _ bytes: [UInt8], to path: String, mode: UInt32, owner: (uid: UInt32, gid: UInt32)? = nil,
@@ -44,7 +44,9 @@ public enum Replacement {
           throw ReplacementError<E>.refused(error)
         }
         // Nobody looks where no look can refuse.
-        if E.self != Never.self, (try? directory.exchange(temporary, with: name)) != nil {
+        if E.self == Never.self {
+          try directory.rename(temporary, to: name)
+        } else if try place(temporary, as: name, in: directory) {
           let displaced = try directory.status(of: temporary)
           do { try secondLook(displaced) } catch {
             try directory.exchange(temporary, with: name)
@@ -57,8 +59,6 @@ public enum Replacement {
           }
           // One that stays is removed by the next edit.
           try? directory.unlink(temporary)
-        } else {
-          try directory.rename(temporary, to: name)
         }
         if durable { try directory.sync() }
       } catch let error as FileError {
@@ -72,6 +72,24 @@ public enum Replacement {
     } catch {
       throw .file(FileError("replace", path))
     }
+  }
+
+  /// - Returns: whether a file had the name, which `temporary` names now.
+  private static func place(
+    _ temporary: String, as name: String, in directory: borrowing Descriptor
+  ) throws(FileError) -> Bool {
+    while true {
+      do {
+        try directory.exchange(temporary, with: name)
+        return true
+      } catch { if error.code != ENOENT { break } }
+      do {
+        try directory.rename(temporary, toNew: name)
+        return false
+      } catch { if error.code != EEXIST { break } }
+    }
+    try directory.rename(temporary, to: name)
+    return false
   }
 
   /// Throws where `path`, which a person named, is there and no regular file: a rename would put a file in the place of a device, a FIFO

@@ -8,15 +8,15 @@ struct ReplacementTests {
 
   /// One file, `f`, in a folder of its own, and what is in the folder afterwards, by name.
   private func replacing(
-    lastLook: (_ path: String) -> Void = { _ in },
+    existing: Bool = true, lastLook: (_ path: String) -> Void = { _ in },
     secondLook: (_ path: String, _ isTheOld: Bool) throws(Refusal) -> Void
   ) throws -> (isReplaced: Bool, files: [String: String]) {
     let folder = "\(NSTemporaryDirectory())/qwarden-replacement-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let path = "\(folder)/f"
-    try Data("old".utf8).write(to: URL(fileURLWithPath: path))
-    let old = try FileStatus.of(path).inode
+    if existing { try Data("old".utf8).write(to: URL(fileURLWithPath: path)) }
+    let old = try? FileStatus.of(path).inode
     var isReplaced = true
     do throws(ReplacementError<Refusal>) {
       try Replacement.write(
@@ -52,6 +52,16 @@ struct ReplacementTests {
   @Test("a file that took the name after the last look is shown to the second one, and put back")
   func savedBefore() throws {
     let found = try replacing(lastLook: save) { _, isTheOld throws(Refusal) in
+      if !isTheOld { throw .changed }
+    }
+    #expect(!found.isReplaced && found.files == ["f": "saved"])
+  }
+
+  @Test("where there was none, a file that took the name after the last look is put back too")
+  func madeBefore() throws {
+    let made = try replacing(existing: false) { _, _ throws(Refusal) in throw .changed }
+    #expect(made.isReplaced && made.files == ["f": "new"])
+    let found = try replacing(existing: false, lastLook: save) { _, isTheOld throws(Refusal) in
       if !isTheOld { throw .changed }
     }
     #expect(!found.isReplaced && found.files == ["f": "saved"])

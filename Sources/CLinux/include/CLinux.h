@@ -33,6 +33,9 @@ int clinux_close_range(int first, int last);
 /// renameat2(2), RENAME_EXCHANGE: two names of one directory change places at once; 0, or -1 with errno (EINVAL where the filesystem cannot).
 int clinux_exchange(int directory, const char *one, const char *other);
 
+/// renameat2(2), RENAME_NOREPLACE: a name of this directory that is taken stays; 0, or -1 with errno (EEXIST; EINVAL as above).
+int clinux_rename_new(int directory, const char *old, const char *new);
+
 /// fcntl(2), F_SETLEASE: a read lease on a file open for reading, told of by SIGURG, which is ignored where nobody asks for it; -1 with
 /// errno, EAGAIN when it is open for writing.
 int clinux_read_lease(int fd);
