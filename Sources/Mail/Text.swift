@@ -70,11 +70,6 @@ public enum Escaping {
     }
   }
 
-  /// As qmail-qread prints: every byte below 32 or above 126 becomes `_` (qmail-qread.c, `issafe`).
-  public static func qread(_ bytes: some Collection<UInt8>) -> [UInt8] {
-    bytes.map { $0 < 32 || $0 > 126 ? UInt8(ascii: "_") : $0 }
-  }
-
   private static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
     case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator,

@@ -24,7 +24,7 @@ public struct Badmailfrom: Sendable {
 
   /// Reads the file; a missing one is empty.
   public func contents() throws(BadmailfromError) -> BadmailfromContents {
-    BadmailfromContents(try look()?.bytes ?? [], path: path, dialect: dialect)
+    BadmailfromContents(try look()?.bytes ?? [], path: path)
   }
 
   /// Makes `ownLines` qwarden's lines, exactly these in this order, and leaves every byte of the administrator's as it is.

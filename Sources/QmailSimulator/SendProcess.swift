@@ -9,7 +9,7 @@ final class SendProcess {
 
   private let lock: FileLock
   private let tree: QueueTree
-  private var controls: SimulatedControls
+  private let controls: SimulatedControls
   private var waiting: [Channel: DueQueue] = [.local: DueQueue(), .remote: DueQueue()]
   private var finished = DueQueue()
   private var passes: [Channel: Pass] = [:]
@@ -116,12 +116,6 @@ final class SendProcess {
 
   func retryEverything(at now: Timestamp) {
     for channel in Channel.allCases { waiting[channel]?.makeAllDue(at: now.wholeSeconds) }
-  }
-
-  func reread(_ qmail: SimulatedQmail, _ now: Timestamp) {
-    do { try controls.reread(qmail.qmail) } catch {
-      qmail.onLog?(now, "alert: unable to reread control/locals")
-    }
   }
 
   func stop(_ qmail: SimulatedQmail, _ now: Timestamp) {

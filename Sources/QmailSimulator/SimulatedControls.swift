@@ -34,11 +34,6 @@ struct SimulatedControls {
     bounceHost = try line("bouncehost") ?? me
     doubleBounceTo =
       (try line("doublebounceto") ?? "postmaster") + "@" + (try line("doublebouncehost") ?? me)
-    try reread(qmail)
-  }
-
-  /// What SIGHUP makes qmail-send read again.
-  mutating func reread(_ qmail: String) throws(FileError) {
     let folder = "\(qmail)/control"
     let names = try Self.lines("\(folder)/locals") ?? [Array(me.utf8)]
     let virtual = try Self.lines("\(folder)/virtualdomains") ?? []

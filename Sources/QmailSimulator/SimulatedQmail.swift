@@ -156,9 +156,6 @@ public final class SimulatedQmail {
   /// SIGALRM: every deferred message is due at the next step.
   public func retryEverything(at now: Timestamp) { send?.retryEverything(at: now) }
 
-  /// SIGHUP: reads locals and virtualdomains again.
-  public func reread(at now: Timestamp) { send?.reread(self, now) }
-
   /// SIGTERM: deliveries in flight end now, next retry times go into the files' mtimes, the lock is given back.
   public func stop(at now: Timestamp) {
     send?.stop(self, now)

@@ -13,7 +13,6 @@ extension StormDetector {
     }
     var fresh = StormDetector(
       settings: settings, localDomains: localDomains, resuming: ongoing, nextIncident: nextIncident)
-    fresh.ownUIDs = ownUIDs
     fresh.seesAll = seesAll
     fresh.ranks = ranks
     fresh.ranks.restart()

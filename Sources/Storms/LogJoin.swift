@@ -96,10 +96,6 @@ extension StormDetector {
       log.learn(mail[serial].facts, logged: uid)
       return
     }
-    if ownUIDs.contains(uid) {
-      mail.setLogged(id, nil)
-      return
-    }
     var facts = MailFacts(logged: sender, uid: log.program(uid))
     if log.isBounce(uid) { facts.traffic = .bounceHome }
     var message = TrackedMessage(

@@ -39,12 +39,6 @@ public struct Storm: Sendable, Hashable {
     self.samples = samples
     self.reason = reason
   }
-
-  /// The sender offender, when one sender explains it.
-  public var sender: Address? {
-    for case .sender(let address) in offenders { return address }
-    return nil
-  }
 }
 
 /// The counts a decision rests on. Messages and recipients are different things and both are counted.

@@ -21,8 +21,6 @@ public struct StormDetector: Sendable {
   }
   /// me, locals, rcpthosts and virtualdomains: who is "ours". May be replaced when the control files change.
   public var localDomains: Set<Domain>
-  /// Messages injected by these uids are ours (a release from quarantine): no evidence, in no storm.
-  public var ownUIDs: Set<UInt32> = []
 
   var nextIncident: Int
   var now = Timestamp(nanoseconds: .min)
@@ -132,13 +130,6 @@ public struct StormDetector: Sendable {
     release(serial, leaving: 0)
     return true
   }
-
-  /// The incident of the active storm this entry belongs to, for the first pass after a restart.
-  public func incident(for entry: Entry) -> Int? {
-    let facts = MailFacts(entry, localDomains: localDomains)
-    if let uid = facts.uid, ownUIDs.contains(uid) { return nil }
-    return home(of: facts, birth: entry.identity.birth, isUnsolicited: isUnsolicited(entry, facts))
-  }
 }
 
 // What the queue shows.
@@ -154,7 +145,6 @@ extension StormDetector {
       depart(id)
     }
     var facts = MailFacts(entry, localDomains: localDomains)
-    if let uid = facts.uid, ownUIDs.contains(uid) { return }
     facts.isStrange = habits.note(facts, birth: entry.identity.birth)
     if let logged = mail.logged(id), !mail[logged].isSeen,
       mail[logged].facts.sender == facts.sender,

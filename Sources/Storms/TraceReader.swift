@@ -4,7 +4,6 @@ import Mail
 public struct TraceReader: Sendable {
   /// Host and local domains of the first line.
   public struct Header: Sendable, Hashable {
-    public var version = 1
     public var host = ""
     public var localDomains: Set<Domain> = []
     /// ISO 8601, UTC, as the recorder wrote it.

@@ -40,11 +40,6 @@ public struct ServiceNotifier: Sendable {
     send(["READY=1"], status)
   }
 
-  /// The line that `systemctl status` shows.
-  @discardableResult public func status(_ text: String) -> Outcome {
-    send([], text)
-  }
-
   /// A reload begins; `ready` must follow. Sends the monotonic time too, which `Type=notify-reload` (systemd 253) wants.
   @discardableResult public func reloading(status: String? = nil) -> Outcome {
     var now = timespec()

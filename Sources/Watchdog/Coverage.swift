@@ -33,9 +33,6 @@ struct Coverage: Sendable {
 
   init(since begin: Timestamp) { self.begin = begin }
 
-  /// Messages seen at all; those that still wait for their partner are not in it.
-  var total: Int { both + queueOnly + logOnly }
-
   mutating func take(_ observation: Observation) {
     switch observation.event {
     case .arrival(let entry):

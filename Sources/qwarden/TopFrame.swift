@@ -22,7 +22,6 @@ struct TopFrame {
   var isFrozen = false
 
   private static let rowsOffScreen = 10
-  private static let narrowest = 40
   /// From here on the two tables stand side by side.
   private static let wide = 118
   private static let keys = "q quit   s order   space freeze"

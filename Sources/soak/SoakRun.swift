@@ -44,7 +44,6 @@ final class SoakRun {
     var history: Int64
   }
 
-  private var qmail: String { "\(folder)/qmail" }
   private var state: String { "\(folder)/state" }
   private var policy: String { "\(folder)/policy.yaml" }
 

@@ -120,9 +120,8 @@ enum Parser: String, CaseIterable {
     // The first line names a sender; the file is the rest.
     let cut = bytes.firstIndex(of: 10) ?? bytes.count
     let sender = Address(Array(bytes[..<cut]))
+    _ = BadmailfromContents(bytes, path: "b").notes
     for dialect in BadmailfromDialect.allCases {
-      let contents = BadmailfromContents(bytes, path: "b", dialect: dialect)
-      _ = contents.adminBlocks(sender)
       guard SenderGrammar.objection(to: sender) == nil,
         let entry = try? dialect.entry(for: sender)
       else { continue }

@@ -53,7 +53,8 @@ struct WatcherTests {
         == QueueCounts(messages: 1, unprocessed: 0, local: 1, remote: 1, bouncing: 0, doneOnly: 0))
     var info = stat()
     lstat(fixture.path(.info, id), &info)
-    #expect(watcher.identity(of: id) == EntryIdentity(id: id, birth: info.birth))
+    let slot = try #require(watcher.table.slot(of: id))
+    #expect(watcher.table.identity(slot) == EntryIdentity(id: id, birth: info.birth))
     try fixture.markDone(.local, id)
     #expect(try story(poll(watcher)) == ["progress \(id) 1+0"])
     fixture.append("<c@d>:\nno\n\n", fixture.path(.bounce, id))
@@ -66,7 +67,7 @@ struct WatcherTests {
     #expect(watcher.counts.doneOnly == 1 && watcher.counts.bouncing == 1)
     fixture.end(id)
     #expect(try story(poll(watcher)) == ["gone \(id)"])
-    #expect(watcher.identity(of: id) == nil)
+    #expect(watcher.table.slot(of: id) == nil)
     #expect(try poll(watcher, full: true).observations.isEmpty)
   }
 

@@ -44,8 +44,8 @@ private struct Manager: ~Copyable {
       let notifier = notifier(["NOTIFY_SOCKET": "\(folder)/notify"])
       #expect(notifier.ready(status: "40 messages, no storm") == .sent)
       #expect(manager.next() == ["READY=1", "STATUS=40 messages, no storm"])
-      #expect(notifier.status("1 storm") == .sent)
-      #expect(manager.next() == ["STATUS=1 storm"])
+      #expect(notifier.keepAlive(status: "1 storm") == .sent)
+      #expect(manager.next() == ["WATCHDOG=1", "STATUS=1 storm"])
       #expect(notifier.keepAlive() == .sent)
       #expect(manager.next() == ["WATCHDOG=1"])
       #expect(notifier.keepAlive(isStarting: true) == .sent)
@@ -80,11 +80,11 @@ private struct Manager: ~Copyable {
     try withTemporaryFolder { folder in
       let manager = try Manager("\(folder)/notify")
       let notifier = notifier(["NOTIFY_SOCKET": "\(folder)/notify"])
-      notifier.status("a\nSTOPPING=1\r\u{0}\u{1B}[2J")
-      #expect(manager.next() == ["STATUS=a STOPPING=1   [2J"])
-      notifier.status(String(repeating: "ä", count: 5000))
+      notifier.ready(status: "a\nSTOPPING=1\r\u{0}\u{1B}[2J")
+      #expect(manager.next() == ["READY=1", "STATUS=a STOPPING=1   [2J"])
+      notifier.ready(status: String(repeating: "ä", count: 5000))
       let datagram = manager.next()
-      let line = try #require(datagram?.first)
+      let line = try #require(datagram?.last)
       #expect(line.utf8.count <= ServiceNotifier.statusLimit + 10)
     }
   }

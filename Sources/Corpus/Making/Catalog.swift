@@ -17,9 +17,6 @@ public enum Catalog {
         seed: 7000) + days
   }
 
-  private static func user(_ name: String) -> Town.User {
-    Town.User(name: name, address: Town.local(name), client: "10.20.0.4")
-  }
   /// The fourth user writes a lot, the 31st little.
   private static let busy = Town(users: 40, seed: 0).users[3]
   private static let quiet = Town(users: 40, seed: 0).users[31]

@@ -4,7 +4,6 @@ struct MinHeap<Item: Sendable>: Sendable {
   private var turn = 0
 
   var first: (due: Double, item: Item)? { items.first.map { ($0.due, $0.item) } }
-  var isEmpty: Bool { items.isEmpty }
 
   private func precedes(_ a: Int, _ b: Int) -> Bool {
     (items[a].due, items[a].turn) < (items[b].due, items[b].turn)

@@ -96,7 +96,6 @@ public struct VirtualQmail: Sendable {
   /// The pass that is starting deliveries on each channel: message, next recipient.
   private var pass = PerChannel<(slot: Int, recipient: Int)?>(nil)
   private var dirty: [Int] = []
-  private var gone: [UInt64] = []
   private var inTodo = 0
   private var inQueue = 0
   private var nextPoll = 0.0

@@ -13,7 +13,6 @@ public struct MIMEPart: Sendable, Hashable {
   public var body: Range<Int>
 
   public var isText: Bool { type.hasPrefix("text/") }
-  public var isMultipart: Bool { type.hasPrefix("multipart/") }
 
   /// What a reader would see: the bytes decoded, as text where the charset is known, else by ``Text/decode(_:)``.
   public func text(in message: [UInt8]) -> String {

@@ -92,7 +92,7 @@ public struct Injection: ~Copyable, Sendable {
   }
 
   /// The child's result when it has ended.
-  static func reap(_ pid: Int32, hasEnvelope: Bool) -> InjectionResult? {
+  private static func reap(_ pid: Int32, hasEnvelope: Bool) -> InjectionResult? {
     var status: Int32 = 0
     let found = waitpid(pid, &status, WNOHANG)
     if found == 0 || (found < 0 && errno == EINTR) { return nil }

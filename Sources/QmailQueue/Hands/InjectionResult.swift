@@ -6,8 +6,7 @@ public enum InjectionResult: Hashable, Sendable, CustomStringConvertible {
   case failed(code: Int32)
   /// Killed by a signal: hardly queued, but only a search for its PID in the queue can tell.
   case killed(signal: Int32)
-  /// It did not end within the time allowed and runs on: it may yet queue the message. Ask ``MessageInjector/result(of:)`` later, or look for
-  /// its PID in the queue.
+  /// It did not end within the time allowed and runs on: it may yet queue the message. Look for its PID in the queue later.
   case unknown
 
   /// Not queued, and trying again later may help.

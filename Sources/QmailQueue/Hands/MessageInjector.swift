@@ -47,12 +47,6 @@ public struct MessageInjector: Sendable {
     return injection
   }
 
-  /// The result of an injection that was still ``InjectionResult/unknown``; nil while it runs on. Call from the process that started
-  /// it, once.
-  public static func result(of pid: Int32) -> InjectionResult? {
-    Injection.reap(pid, hasEnvelope: true)
-  }
-
   /// `F<sender>\0T<recipient>\0…\0` (qmail-queue(8)).
   static func envelope(from sender: Address, to recipients: [Address]) throws(InjectionError)
     -> [UInt8]

@@ -71,9 +71,6 @@ public struct QuarantinedMessage: Hashable, Sendable {
     self.recipients = recipients
   }
 
-  /// Recipients with this state, by their index in ``recipients``.
-  public func indices(_ state: QuarantinedState) -> [Int] {
-    recipients.indices.filter { recipients[$0].state == state }
-  }
+  /// How many recipients have this state.
   public func count(_ state: QuarantinedState) -> Int { recipients.count { $0.state == state } }
 }

@@ -203,11 +203,6 @@ public final class QueueWatcher {
     return Observation(time: now, event: .health(health))
   }
 
-  /// The message now known under this number.
-  public func identity(of id: UInt64) -> EntryIdentity? {
-    table.slot(of: id).map { table.identity($0) }
-  }
-
   /// What is known to stand in the queue. Messages are those known and ``unread``, too few until ``hasListedAll``;
   /// ``QueueScanner/counts()`` counts files as qmail-qstat does.
   public var counts: QueueCounts {

@@ -21,7 +21,6 @@ struct Markup: ExpressibleByStringInterpolation {
     /// A sentence of our own in which foreign text is escaped already, as for a terminal.
     mutating func appendInterpolation(told value: String) { text += Markup.escapeSigns(value) }
     mutating func appendInterpolation(_ value: Int) { text += String(value) }
-    mutating func appendInterpolation(_ value: UInt64) { text += String(value) }
     /// A coordinate, to a tenth.
     mutating func appendInterpolation(_ value: Double) {
       let tenths = value.isFinite ? Int((min(max(value, -1e9), 1e9) * 10).rounded()) : 0
