@@ -4,15 +4,13 @@ import Glibc
 public struct FileLock: ~Copyable, Sendable {
   private let file: Descriptor
 
-  /// Takes the lock, creating `path` when it is missing and `creating`.
-  /// - Returns: nil when somebody else holds it and `waiting` is false.
-  public static func take(_ path: String, waiting: Bool, creating: Bool = true)
-    throws(FileError) -> FileLock?
-  {
+  /// Takes the lock without waiting for it, creating `path` when it is missing and `creating`.
+  /// - Returns: nil when somebody else holds it.
+  public static func take(_ path: String, creating: Bool = true) throws(FileError) -> FileLock? {
     let file = try Descriptor.open(
       path, creating ? [.readWrite, .create] : .readWrite, mode: 0o600)
     if creating { try Folder.hand(file) }
-    while flock(file.number, LOCK_EX | (waiting ? 0 : LOCK_NB)) != 0 {
+    while flock(file.number, LOCK_EX | LOCK_NB) != 0 {
       if errno == EINTR { continue }
       if errno == EWOULDBLOCK { return nil }
       throw FileError("lock", path)

@@ -2,12 +2,10 @@ import Glibc
 
 /// Directories of our own.
 public enum Folder {
-  /// Makes `path` when it is missing (its parent must exist), for good, and checks that what is there is a directory.
+  /// Makes `path`, open to its owner alone, when it is missing (its parent must exist), for good, and checks that what is there is a directory.
   /// - Parameter handed: a new one is ``hand(_:)``ed over.
-  public static func make(_ path: String, mode: mode_t = 0o700, handed: Bool = false)
-    throws(FileError)
-  {
-    if mkdir(path, mode) == 0 {
+  public static func make(_ path: String, handed: Bool = false) throws(FileError) {
+    if mkdir(path, 0o700) == 0 {
       if handed { try hand(Descriptor.open(path, .directory)) }
       // Files flushed in a directory whose own name is not are lost with it.
       try Descriptor.open("\(path)/..", .directory).sync()

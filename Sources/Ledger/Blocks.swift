@@ -94,17 +94,12 @@ extension Ledger {
   /// What badmailfrom is to hold: `intended` and `active`.
   public func standingBlocks() throws(LedgerError) -> [Block] { try blocks([.intended, .active]) }
 
-  /// Blocks begun after `moment`, whatever became of them: for the cap on blocks an hour.
-  public func blocksCreated(since moment: Timestamp, byIncidents: Bool = true)
-    throws(LedgerError) -> Int
-  {
+  /// Blocks that storms have caused after `moment`, whatever became of them: for the cap on blocks an hour.
+  public func blocksCreated(since moment: Timestamp) throws(LedgerError) -> Int {
     try read { database in
       try Int.fetchOne(
         database,
-        sql: """
-          SELECT count(*) FROM blocks WHERE created > ?
-          \(byIncidents ? "AND incident IS NOT NULL" : "")
-          """,
+        sql: "SELECT count(*) FROM blocks WHERE created > ? AND incident IS NOT NULL",
         arguments: [moment.column]) ?? 0
     }
   }

@@ -422,13 +422,11 @@ extension Ledger {
   public typealias ReleaseEnd = (record: QuarantineRecord, given: Int, left: Int)
 
   /// Ends releases. With recipients left in doubt a message stays in quarantine for them; else it is `released`.
-  public func finishRelease(_ ends: [ReleaseEnd], at now: Timestamp, note: String? = nil)
-    throws(LedgerError)
-  {
+  public func finishRelease(_ ends: [ReleaseEnd], at now: Timestamp) throws(LedgerError) {
     try write { database in
       let statement = try database.makeStatement(
         sql: """
-          UPDATE quarantine SET released = released + ?, note = ?,
+          UPDATE quarantine SET released = released + ?, note = NULL,
             in_doubt = CASE WHEN ? > 0 AND ? > 0 THEN ? ELSE in_doubt END,
             state = CASE WHEN ? = 0 THEN 'released' WHEN gone IS NULL THEN 'marked' ELSE 'gone' END,
             closed = CASE WHEN ? = 0 THEN ? ELSE NULL END
@@ -436,7 +434,7 @@ extension Ledger {
           """)
       for (message, given, left) in ends {
         try statement.execute(
-          arguments: [given, note, given, left, left, left, left, now.column, message.id])
+          arguments: [given, given, left, left, left, left, now.column, message.id])
       }
     }
   }

@@ -20,12 +20,10 @@ extension SimulatedQmail {
   /// One SMTP session: reads `control/badmailfrom` and `rcpthosts` as stock qmail-smtpd does at its start, answers each RCPT, and queues the
   /// message for the recipients that it accepted.
   ///
-  /// - Parameters:
-  ///   - user: TCPREMOTEINFO; nil when the client has not authenticated.
-  ///   - mayRelay: RELAYCLIENT is set; by default for authenticated clients.
+  /// - Parameter user: TCPREMOTEINFO, who may relay; nil when the client has not authenticated.
   public func offer(
     sender: Address, recipients: [Address], client: String, user: String? = nil,
-    helo: String? = nil, message: [UInt8], mayRelay: Bool? = nil, at now: Timestamp
+    helo: String? = nil, message: [UInt8], at now: Timestamp
   ) -> SMTPOutcome {
     let bad: Set<[UInt8]>
     let hosts: Set<[UInt8]>?
@@ -46,14 +44,13 @@ extension SimulatedQmail {
     let from = sender.lowercased.bytes
     let at = from.lastIndex(of: UInt8(ascii: "@")) ?? from.endIndex
     let isBad = bad.contains(from) || at < from.endIndex && bad.contains(Array(from[at...]))
-    let relays = mayRelay ?? (user != nil)
     var accepted: [Address] = []
     var replies = recipients.map { recipient -> SMTPOutcome.Reply in
       if isBad {
         return .init(
           code: 553, text: "sorry, your envelope sender is in my badmailfrom list (#5.7.1)")
       }
-      guard relays || Self.isAllowed(recipient, hosts) else {
+      guard user != nil || Self.isAllowed(recipient, hosts) else {
         return .init(
           code: 553, text: "sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)")
       }

@@ -93,7 +93,7 @@ final class SendProcess {
     tree = qmail.tree
     controls = try SimulatedControls(reading: qmail.qmail)
     let mutex = "\(tree.queue)/lock/sendmutex"
-    guard let lock = try FileLock.take(mutex, waiting: false) else {
+    guard let lock = try FileLock.take(mutex) else {
       qmail.onLog?(now, "alert: cannot start: qmail-send is already running")
       throw FileError("lock", mutex, code: EWOULDBLOCK, remedy: "qmail-send is already running")
     }

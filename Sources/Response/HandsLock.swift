@@ -18,7 +18,7 @@ enum HandsLock {
 
   private static func take(_ path: String, _ pauses: inout Int) throws(FileError) -> FileLock? {
     while true {
-      if let lock = try FileLock.take(path, waiting: false) { return lock }
+      if let lock = try FileLock.take(path) { return lock }
       if pauses <= 0 { return nil }
       pauses -= 1
       usleep(20_000)

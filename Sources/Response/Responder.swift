@@ -252,7 +252,7 @@ public final class Responder {
 
   /// Does something for one message of many. What is wrong with it, or with its copy, is told and keeps no other waiting.
   func alone(
-    _ action: String, _ identity: EntryIdentity, incident: Int? = nil,
+    _ action: String, _ identity: EntryIdentity, incident: Int?,
     _ outcomes: inout [Outcome], _ body: (inout [Outcome]) throws(Trouble) -> Void
   ) throws(Trouble) {
     do throws(Trouble) { try body(&outcomes) } catch {

@@ -11,14 +11,14 @@ struct Spread: Sendable {
     var bits: [UInt64] = []
     var total = 0
 
-    mutating func add(_ hash: UInt64, _ count: Int) {
-      total += count
+    mutating func add(_ hash: UInt64) {
+      total += 1
       if !bits.isEmpty { mark(hash) }
       if let place = hashes.firstIndex(of: hash) {
-        counts[place] &+= UInt32(clamping: count)
+        counts[place] &+= 1
       } else if hashes.count < 48 {
         hashes.append(hash)
-        counts.append(UInt32(clamping: count))
+        counts.append(1)
       } else {
         if bits.isEmpty {
           bits = Array(repeating: 0, count: 16)
@@ -28,7 +28,7 @@ struct Spread: Sendable {
         var lightest = 0
         for place in counts.indices where counts[place] < counts[lightest] { lightest = place }
         hashes[lightest] = hash
-        counts[lightest] &+= UInt32(clamping: count)
+        counts[lightest] &+= 1
       }
     }
 
@@ -45,9 +45,9 @@ struct Spread: Sendable {
   /// - Parameter window: nil remembers for ever.
   init(window: Duration? = nil) { half = window.map { $0.inSeconds } }
 
-  mutating func add(_ hash: UInt64, count: Int = 1, at time: Timestamp) {
+  mutating func add(_ hash: UInt64, at time: Timestamp) {
     advance(to: time)
-    current.add(hash, max(1, count))
+    current.add(hash)
   }
 
   private mutating func advance(to time: Timestamp) {

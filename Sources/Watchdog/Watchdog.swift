@@ -137,7 +137,7 @@ public actor Watchdog {
     let control = try ControlDirectory(qmail: configuration.places.qmail).read()
     try Folder.make(configuration.places.state)
     guard
-      let instance = try FileLock.take("\(configuration.places.state)/daemon.lock", waiting: false)
+      let instance = try FileLock.take("\(configuration.places.state)/daemon.lock")
     else { throw AlreadyRunning(state: configuration.places.state) }
     started = WallClock.now()
     let (ledger, damaged) = try Self.openLedger(

@@ -55,7 +55,7 @@ struct Evaluate {
         for event in row.events { print("  \(event)") }
       }
     }
-    for line in table.lines() { print(line) }
+    for line in table.lines { print(line) }
     print("")
     for line in table.totals { print(line) }
   }

@@ -12,17 +12,17 @@ struct EvaluationTests {
       // Others are tested beside this, some of them against the clock.
       await Task.yield()
     }
-    let troubled = table.lines(onlyTroubled: true).joined(separator: "\n")
+    let rows = table.lines.joined(separator: "\n")
     #expect(table.storms >= 60)
-    #expect(table.fastStormsFound * 100 >= table.fastStorms * 98, "\(troubled)")
-    #expect(table.stormsFound * 100 >= table.storms * 95, "\(troubled)")
-    #expect(table.kindsRight * 10 >= table.stormsFound * 9, "\(troubled)")
-    #expect(table.offendersRight * 20 >= table.stormsFound * 19, "\(troubled)")
-    #expect(table.medianSeconds <= 5 || table.medianMessages <= 40, "\(troubled)")
-    #expect(table.longestSeconds <= 60, "\(troubled)")
-    #expect(table.innocentsBlocked == 0 && table.innocentsQuarantined == 0, "\(troubled)")
-    #expect(table.falseStorms <= 1, "\(troubled)")
-    #expect(table.mostAlerts <= 2, "\(troubled)")
+    #expect(table.fastStormsFound * 100 >= table.fastStorms * 98, "\(rows)")
+    #expect(table.stormsFound * 100 >= table.storms * 95, "\(rows)")
+    #expect(table.kindsRight * 10 >= table.stormsFound * 9, "\(rows)")
+    #expect(table.offendersRight * 20 >= table.stormsFound * 19, "\(rows)")
+    #expect(table.medianSeconds <= 5 || table.medianMessages <= 40, "\(rows)")
+    #expect(table.longestSeconds <= 60, "\(rows)")
+    #expect(table.innocentsBlocked == 0 && table.innocentsQuarantined == 0, "\(rows)")
+    #expect(table.falseStorms <= 1, "\(rows)")
+    #expect(table.mostAlerts <= 2, "\(rows)")
   }
 
   @Test("a scenario is the same mail each time it is played")

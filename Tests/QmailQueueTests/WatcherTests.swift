@@ -429,7 +429,7 @@ struct WatcherTests {
     #expect(health.senderIsRunning != true)
     #expect(health.freeSpace > 0 && health.freeSpace <= 1)
     #expect(health.freeInodes > 0 && health.freeInodes <= 1)
-    let lock = try FileLock.take("\(fixture.queue)/lock/sendmutex", waiting: false)
+    let lock = try FileLock.take("\(fixture.queue)/lock/sendmutex")
     #expect(QmailSend.isRunning(try fixture.layout) != false)
     _ = consume lock
   }

@@ -181,7 +181,7 @@ import Testing
     let responder = try bench.responder()
     responder.patience = .zero
     responder.lenience = .milliseconds(300)
-    let hands = try FileLock.take("\(bench.state)/lock", waiting: false)
+    let hands = try FileLock.take("\(bench.state)/lock")
     #expect(responder.perform([block(alice)], at: bench.now).isEmpty)
     #expect(responder.failures.isEmpty)
     usleep(400_000)

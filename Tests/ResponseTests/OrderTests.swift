@@ -249,7 +249,7 @@ import Testing
     let spam = try bench.message()
     let responder = try bench.responder()
     responder.patience = .milliseconds(20)
-    let lock = try FileLock.take("\(bench.state)/lock", waiting: false)
+    let lock = try FileLock.take("\(bench.state)/lock")
     let (fates, failure) = responder.remove([(spam, alice)], by: keep, at: bench.now)
     #expect(fates.isEmpty && failure?.exitCode == 75)
     #expect(try bench.letters(spam) == "T")

@@ -111,7 +111,7 @@ import Testing
 
   private static func isHeld(_ path: String) -> Bool {
     do {
-      switch try FileLock.take(path, waiting: false) {
+      switch try FileLock.take(path) {
       case .some: return false
       case .none: return true
       }

@@ -157,7 +157,7 @@ struct HardFaultTests {
       // What may be in it is looked at.
       try Folder.make("\(state)/quarantine")
       let other = held == .ledger ? try hold("\(state)/ledger.sqlite") : nil
-      let hands = held == .hands ? try FileLock.take("\(state)/lock", waiting: false) : nil
+      let hands = held == .hands ? try FileLock.take("\(state)/lock") : nil
       let second = try RealDaemon(machine.places, in: try machine.folder("second"))
       let why =
         held == .ledger

@@ -40,7 +40,7 @@ public struct EvaluationTable: Sendable {
   }
 
   /// The rows, a line a storm.
-  public func lines(onlyTroubled: Bool = false) -> [String] {
+  public var lines: [String] {
     var lines = [
       Self.pad("scenario", 52) + Self.lead("delay s", 9) + Self.lead("messages", 10)
         + "  kind     offender innocents false surges alerts aside"
@@ -49,7 +49,6 @@ public struct EvaluationTable: Sendable {
       let findings: [Evaluation.Finding?] =
         row.findings.isEmpty ? [nil] : row.findings.map { $0 }
       for (place, finding) in findings.enumerated() {
-        if onlyTroubled, !row.isTroubled { continue }
         var line = Self.pad(place == 0 ? row.name : "  and " + (finding?.storm.kind ?? ""), 52)
         if let finding {
           if finding.incident == nil {
@@ -103,14 +102,5 @@ public struct EvaluationTable: Sendable {
   private static func tenths(_ value: Double) -> String {
     let tenths = Int((abs(value) * 10).rounded())
     return "\(value < -0.05 ? "-" : "")\(tenths / 10).\(tenths % 10)"
-  }
-}
-
-extension Evaluation {
-  var isTroubled: Bool {
-    !wrongBlocks.isEmpty || !wrongQuarantines.isEmpty || !falseStorms.isEmpty || mostAlerts > 2
-      || findings.contains {
-        $0.incident == nil || !$0.isKindRight || !$0.isOffenderRight || $0.seconds > 60
-      }
   }
 }

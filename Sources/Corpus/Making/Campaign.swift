@@ -19,15 +19,13 @@ enum Campaign {
   }
 
   /// ezmlm's way: one message to all, qmail makes the senders.
-  static func ezmlm(_ seed: UInt64, at: Double, members: Int, failing: Double = 0.03)
-    -> RandomStream
-  {
+  static func ezmlm(_ seed: UInt64, at: Double, members: Int) -> RandomStream {
     RandomStream(seed: seed, from: at, limit: 1, rate: { _ in 1 }) { dice, n, _ in
       var message = MadeMessage(
         Address("news-return-7-@mx.test-@[]"), .uid(1000),
         to: (0..<members).map { _ in
           .init(
-            Town.stranger(&dice), Town.fate(&dice, rejected: failing, deferred: 0.02, later: 0.03))
+            Town.stranger(&dice), Town.fate(&dice, rejected: 0.03, deferred: 0.02, later: 0.03))
         }, subject: "News")
       message.isList = true
       return message
@@ -37,7 +35,7 @@ enum Campaign {
   /// From a program or an account of ours, one sender, a message for each customer.
   static func run(
     _ seed: UInt64, from source: Source, sender: String, at: Double, count: Int, perSecond: Double,
-    failing: Double, deferred: Double = 0.02, isList: Bool = false, subject: String
+    failing: Double, isList: Bool = false, subject: String
   ) -> RandomStream {
     RandomStream(seed: seed, from: at, limit: count, rate: { _ in perSecond }) { dice, n, _ in
       var message = MadeMessage(
@@ -45,8 +43,7 @@ enum Campaign {
         to: [
           .init(
             Town.stranger(&dice),
-            Town.fate(&dice, rejected: failing, deferred: deferred, later: 0.03)
-          )
+            Town.fate(&dice, rejected: failing, deferred: 0.02, later: 0.03))
         ], subject: isList ? subject : "\(subject) \(n + 1000)")
       message.isList = isList
       message.size = 30_000

@@ -20,7 +20,7 @@ public enum QmailSend {
   public static func holdOff(_ layout: QueueLayout) throws(FileError) -> FileLock? {
     do {
       return try FileLock.take(
-        "\(layout.queue)/lock/sendmutex", waiting: false, creating: false)
+        "\(layout.queue)/lock/sendmutex", creating: false)
     } catch {
       if error.isMissing { return nil }
       throw error

@@ -164,7 +164,7 @@ extension QueueWatcher {
     } else {
       self.round = round
     }
-    read(new, queue, isNew: false)
+    read(new, queue)
   }
 
   /// Takes in messages that a pass has found.
@@ -174,7 +174,7 @@ extension QueueWatcher {
       let all = backlog
       backlog = []
       if most >= all.count {
-        read(all, queue, isNew: false)
+        read(all, queue)
         return
       }
       backlogReader = BacklogReader(all, queue)

@@ -189,18 +189,12 @@ public final class QueueWatcher {
 
   /// Whether qmail-send runs and how full the queue's filesystem is; 1 where that cannot be told (then a poll throws).
   public func health(at now: Timestamp) -> Observation {
-    var health = QueueHealth(
-      senderIsRunning: QmailSend.isRunning(layout), freeSpace: 1, freeInodes: 1)
-    var filesystem = statvfs()
-    if statvfs(layout.queue, &filesystem) == 0 {
-      if filesystem.f_blocks > 0 {
-        health.freeSpace = Double(filesystem.f_bavail) / Double(filesystem.f_blocks)
-      }
-      if filesystem.f_files > 0 {
-        health.freeInodes = Double(filesystem.f_favail) / Double(filesystem.f_files)
-      }
-    }
-    return Observation(time: now, event: .health(health))
+    let (space, inodes) = (try? Folder.free(layout.queue)) ?? (1, 1)
+    return Observation(
+      time: now,
+      event: .health(
+        QueueHealth(
+          senderIsRunning: QmailSend.isRunning(layout), freeSpace: space, freeInodes: inodes)))
   }
 
   /// What is known to stand in the queue. Messages are those known and ``unread``, too few until ``hasListedAll``;
@@ -310,7 +304,7 @@ public final class QueueWatcher {
         new.append(id)
       }
     }
-    read(new, queue, isNew: false)
+    read(new, queue)
   }
 
   /// Settles one known number.
@@ -431,11 +425,11 @@ public final class QueueWatcher {
   // MARK: Arrivals and departures
 
   /// Reads messages that are not in the table, on two threads when they are many.
-  func read(_ ids: [UInt64], _ queue: OpenQueue, isNew: Bool) {
+  func read(_ ids: [UInt64], _ queue: OpenQueue) {
     let chunk = 32
     if ids.count <= chunk {
       for id in ids where table.slot(of: id) == nil {
-        take(queue.entry(id, &buffer, isNew: isNew), id, isNew: isNew)
+        take(queue.entry(id, &buffer), id, isNew: false)
       }
       return
     }
@@ -446,7 +440,7 @@ public final class QueueWatcher {
     TwoThreads.run(chunks) { part in
       var buffer = ReadBuffer()
       let some = ids[(part * chunk)..<min((part + 1) * chunk, ids.count)].map {
-        queue.entry($0, &buffer, isNew: isNew, listed: listed)
+        queue.entry($0, &buffer, listed: listed)
       }
       readings.withLock { $0[part] = some }
       return true
@@ -454,7 +448,7 @@ public final class QueueWatcher {
     var at = 0
     for some in readings.withLock({ $0 }) {
       for reading in some {
-        if table.slot(of: ids[at]) == nil { take(reading, ids[at], isNew: isNew) }
+        if table.slot(of: ids[at]) == nil { take(reading, ids[at], isNew: false) }
         at += 1
       }
     }
