@@ -83,7 +83,9 @@ let package = Package(
     tests(of: "QmailControl", ["Files", "Mail"]),
     tests(of: "Storms", ["Mail"]),
     tests(of: "Policy", ["Mail", "Files", "Storms"]),
-    tests(of: "Ledger", ["Mail", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
+    tests(
+      of: "Ledger",
+      ["Mail", "Files", "Storms", .product(name: "GRDB", package: "GRDB.swift")]),
     tests(
       of: "Response",
       [
@@ -102,8 +104,7 @@ let package = Package(
     .testTarget(
       name: "HostileTests",
       dependencies: [
-        "Mail", "Files", "Selection", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
-        "Response", "Systemd", "Watchdog", "QmailSimulator",
+        "Mail", "Files", "Selection", "QmailQueue", "QmailControl", "Storms", "Policy",
       ],
       // Read where they are.
       exclude: ["Found"],

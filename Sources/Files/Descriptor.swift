@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Mail
 
 /// An open file. Closed when it goes out of scope; cannot be copied, so it cannot be closed twice.
 ///

@@ -1,4 +1,3 @@
-import Mail
 import Storms
 
 /// What the administrator wants done: the typed form of policy.yaml. The defaults are those of the shipped file.

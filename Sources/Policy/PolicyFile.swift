@@ -1,6 +1,5 @@
 import Files
 import Glibc
-import Mail
 
 /// policy.yaml into a ``Policy``.
 public enum PolicyFile {

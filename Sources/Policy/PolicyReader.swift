@@ -1,5 +1,4 @@
 import Mail
-import Storms
 import Yams
 
 /// Walks the nodes of a policy and collects everything that is wrong with it.

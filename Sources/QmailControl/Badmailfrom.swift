@@ -1,6 +1,5 @@
 import Files
 import Glibc
-import Mail
 
 /// control/badmailfrom: qwarden's own lines in a file that belongs to the administrator.
 ///

@@ -1,5 +1,3 @@
-import Mail
-
 /// The lines of a control file as qmail sees them (control.c).
 enum ControlText {
   /// A line and where it stands, for messages.

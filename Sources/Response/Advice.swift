@@ -1,5 +1,4 @@
 import Mail
-import QmailControl
 import Storms
 
 /// What an administrator can pull where badmailfrom does not reach.

@@ -1,5 +1,4 @@
 import Mail
-import Storms
 
 /// One thing that the planner wants done, or would want done if nothing held its hand.
 public struct PlannedAction: Sendable, Hashable {

@@ -1,6 +1,5 @@
 import Glibc
 import Mail
-import Storms
 import Synchronization
 import Systemd
 

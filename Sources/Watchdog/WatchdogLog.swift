@@ -1,7 +1,6 @@
 import Dispatch
 import Files
 import Glibc
-import Ledger
 import Mail
 import QmailQueue
 import Response

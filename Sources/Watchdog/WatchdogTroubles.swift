@@ -1,4 +1,3 @@
-import Files
 import Ledger
 import Mail
 import Policy

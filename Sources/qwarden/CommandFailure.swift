@@ -1,9 +1,5 @@
 import Files
 import Glibc
-import Ledger
-import Policy
-import QmailControl
-import QmailQueue
 
 /// An error that a command ends with: its text is for the administrator, its code is the contract of `man qwarden`.
 protocol CommandFailure: Error, CustomStringConvertible {

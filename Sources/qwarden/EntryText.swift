@@ -1,5 +1,4 @@
 import Mail
-import QmailQueue
 
 /// A message as `list` prints it for people.
 struct EntryText: Sendable {

@@ -1,8 +1,6 @@
 import ArgumentParser
-import Files
 import Glibc
 import Mail
-import Policy
 import Replay
 import Storms
 import Watchdog

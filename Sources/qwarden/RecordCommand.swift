@@ -2,7 +2,6 @@ import ArgumentParser
 import Files
 import Glibc
 import Mail
-import Policy
 import Synchronization
 import Watchdog
 

@@ -3,7 +3,6 @@ import Files
 import Glibc
 import Ledger
 import Mail
-import QmailQueue
 import Response
 import Selection
 

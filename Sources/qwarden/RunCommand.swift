@@ -3,7 +3,6 @@ import Dispatch
 import Files
 import Glibc
 import Policy
-import Response
 import Systemd
 import Watchdog
 

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Files
 import Glibc
-import Mail
 
 /// Whether output is coloured: `--color`, and NO_COLOR as no-color.org has it.
 struct ColorOption: ParsableArguments {

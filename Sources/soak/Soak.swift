@@ -1,10 +1,5 @@
-import Files
 import Foundation
 import Glibc
-import Ledger
-import Mail
-import QmailControl
-import QmailSimulator
 
 /// `make soak`: the real daemon on a simulated qmail for thirty days of mail, storms, reloads, restarts and faults, with an account of every recipient.
 ///

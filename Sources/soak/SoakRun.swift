@@ -4,7 +4,6 @@ import GRDB
 import Glibc
 import Ledger
 import Mail
-import QmailControl
 import QmailSimulator
 
 /// The soak itself: who does what when, and what has to hold at the end of each period.

@@ -1,4 +1,3 @@
-import Mail
 import Storms
 import Testing
 

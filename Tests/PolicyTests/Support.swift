@@ -1,4 +1,3 @@
-import Mail
 import Testing
 
 @testable import Policy

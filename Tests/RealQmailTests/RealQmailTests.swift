@@ -6,7 +6,6 @@ import Policy
 import QmailControl
 import QmailQueue
 import Response
-import Storms
 import Systemd
 import Testing
 import Watchdog

@@ -2,7 +2,6 @@ import Files
 import Foundation
 import Mail
 import Replay
-import Storms
 import Testing
 
 @Suite("Lines of plain and gzipped files")

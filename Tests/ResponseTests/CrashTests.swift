@@ -6,7 +6,6 @@ import Ledger
 import Mail
 import Policy
 import Preload
-import QmailControl
 import QmailQueue
 import QmailSimulator
 import Testing

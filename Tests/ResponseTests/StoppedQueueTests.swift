@@ -3,7 +3,6 @@ import Files
 import Glibc
 import Ledger
 import Mail
-import Policy
 import QmailQueue
 import QmailSimulator
 import Testing

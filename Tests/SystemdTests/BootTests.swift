@@ -1,6 +1,5 @@
 import Files
 import Glibc
-import Mail
 import QmailSimulator
 import Testing
 

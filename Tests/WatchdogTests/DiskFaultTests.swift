@@ -1,4 +1,3 @@
-import Files
 import Preload
 import QmailSimulator
 import Testing

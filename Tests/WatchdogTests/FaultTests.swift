@@ -1,9 +1,6 @@
-import Files
 import Foundation
 import GRDB
 import Glibc
-import Ledger
-import Mail
 import Preload
 import Testing
 

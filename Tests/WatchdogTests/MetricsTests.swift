@@ -1,11 +1,7 @@
 import Files
 import Foundation
-import Ledger
-import Mail
 import Policy
 import QmailSimulator
-import Response
-import Storms
 import Testing
 
 @testable import Watchdog

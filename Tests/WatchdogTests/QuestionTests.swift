@@ -2,8 +2,6 @@ import Dispatch
 import Files
 import Foundation
 import Glibc
-import Mail
-import Policy
 import QmailSimulator
 import Synchronization
 import Testing

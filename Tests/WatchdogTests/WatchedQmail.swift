@@ -1,7 +1,6 @@
 import Files
 import Foundation
 import Ledger
-import Mail
 import Policy
 import QmailSimulator
 import Response

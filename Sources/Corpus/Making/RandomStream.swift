@@ -1,5 +1,4 @@
 import Glibc
-import Mail
 import QmailSimulator
 
 /// Mail at random distances (a Poisson process) of a rate that may change with time, or at regular ones.

@@ -1,5 +1,4 @@
 import Files
-import Mail
 
 /// One file of a message, by its place and number; small, because a queue may hold millions.
 struct QueueName: Sendable {

@@ -1,5 +1,4 @@
 import Files
-import Mail
 
 /// Why an entry cannot be retired now. The queue is as it was, unless a call says otherwise.
 public enum RetirementRefusal: Error, Hashable, Sendable, CustomStringConvertible {

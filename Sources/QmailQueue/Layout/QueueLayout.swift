@@ -1,5 +1,4 @@
 import Files
-import Mail
 
 /// How a queue is laid out on disk, read off its directories: builds of qmail differ in `conf-split` and in what they split.
 public struct QueueLayout: Sendable, Hashable {

@@ -1,5 +1,4 @@
 import Files
-import Mail
 import Synchronization
 
 /// A message that is there but not whole, or not for this user to read, and why.

@@ -1,5 +1,3 @@
-import Mail
-
 /// Builds a page in the man(7) macros, which every man program reads. All text is escaped here and nowhere else.
 struct Roff {
   private(set) var text: String

@@ -1,8 +1,6 @@
 import Foundation
 import Ledger
 import Mail
-import Policy
-import Response
 import Storms
 
 /// All that is known of one incident, gathered once; text, JSON and HTML are three ways to write it down.
