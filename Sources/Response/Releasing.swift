@@ -113,11 +113,9 @@ extension Responder {
       recipient.channel == .local
         ? control.withoutPrepend(localRecipient: recipient.address) : recipient.address
     }
-    do throws(QuarantineError) {
-      return Gift(
-        record, from: message.sender, to: others.isEmpty ? own : others, count: ours.count,
-        try store.message(record.identity))
-    } catch { throw .store(error) }
+    return Gift(
+      record, from: message.sender, to: others.isEmpty ? own : others, count: ours.count,
+      try attempt { try store.message(record.identity) })
   }
 
   /// All steps, each for all messages before the next.
@@ -221,10 +219,7 @@ extension Responder {
     let isMany = records.count > 8
     for record in records {
       let withDoubtful = record.release?.includedInDoubt ?? false
-      var envelope: QuarantineEnvelope
-      do throws(QuarantineError) { envelope = try store.open(record.identity) } catch {
-        throw .store(error)
-      }
+      var envelope = try attempt { try store.open(record.identity) }
       do throws(FileError) {
         for (index, recipient) in envelope.message.recipients.enumerated()
         where recipient.state == .marked || (withDoubtful && recipient.state == .inDoubt) {

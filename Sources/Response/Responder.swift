@@ -288,20 +288,16 @@ public final class Responder {
   func withHands(waiting longest: Duration? = nil, _ body: () throws(Trouble) -> Void)
     throws(Trouble)
   {
-    let taken: FileLock?
-    do throws(FileError) {
-      taken = try HandsLock.take(state: places.state, patience: longest ?? patience)
-    } catch { throw .file(error) }
-    guard let lock = taken else {
+    guard
+      let lock = try attempt({
+        try HandsLock.take(state: places.state, patience: longest ?? patience)
+      })
+    else {
       heldSince = heldSince ?? WallClock.monotonic()
       throw .busy("\(places.state)/lock")
     }
     heldSince = nil
-    do throws(Trouble) { try body() } catch {
-      _ = consume lock
-      throw error
-    }
-    _ = consume lock
+    try withExtendedLifetime(lock, body)
   }
 
   /// The quarantine's directory, made when it is missing.

@@ -50,7 +50,7 @@ extension Responder {
   private func retireLot(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool {
     let begun = WallClock.monotonic()
     let limit = lotSize.messages
-    let rows = try nextIntended(limit)
+    let rows = try next(.intended, limit, from: &cursors.retiring)
     let dealt = try retire(rows.count, now, &outcomes) { rows[$0] }
     lotSize.lasted(WallClock.monotonic() - begun, dealt)
     return dealt == limit
@@ -102,16 +102,16 @@ extension Responder {
       stopAfter: stopAfter, now: now)
   }
 
-  /// The next lot of chosen messages; goes round, so that postponed ones do not keep the others waiting.
-  private func nextIntended(_ limit: Int) throws(Trouble) -> [QuarantineRecord] {
-    var rows = try attempt {
-      try ledger.quarantine([.intended], after: cursors.retiring, limit: limit)
+  /// The next rows in this state, from `cursor` on; goes round, so that postponed ones do not keep the others waiting.
+  private func next(
+    _ state: QuarantineRecord.State, _ limit: Int, from cursor: inout Int64
+  ) throws(Trouble) -> [QuarantineRecord] {
+    let start = cursor
+    var rows = try attempt { try ledger.quarantine([state], after: start, limit: limit) }
+    if rows.isEmpty, start > 0 {
+      rows = try attempt { try ledger.quarantine([state], limit: limit) }
     }
-    if rows.isEmpty, cursors.retiring > 0 {
-      cursors.retiring = 0
-      rows = try attempt { try ledger.quarantine([.intended], limit: limit) }
-    }
-    cursors.retiring = rows.last?.id ?? 0
+    cursor = rows.last?.id ?? 0
     return rows
   }
 
@@ -119,8 +119,7 @@ extension Responder {
 
   /// The floors hold here too: a storm's intents may be many more than there is room for.
   static func checkRoom(_ state: String, _ policy: Policy) throws(Trouble) {
-    let free: (space: Double, inodes: Double)
-    do throws(FileError) { free = try Folder.free(state) } catch { throw .file(error) }
+    let free = try attempt { try Folder.free(state) }
     if free.space < policy.quarantine.minimumFreeSpace {
       throw .noRoom(
         "\(state): too little of the disk is free (quarantine: minimum-free-space); free some"
@@ -201,15 +200,8 @@ extension Responder {
 
   /// Rows `copied` that are in nobody's hands: a process was killed, or a step failed. Nothing was marked, or the marks are finished.
   func finishCopied(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
-    var rows = try attempt {
-      try ledger.quarantine([.copied], after: cursors.finishing, limit: Self.smallestLot)
-    }
-    if rows.isEmpty, cursors.finishing > 0 {
-      cursors.finishing = 0
-      rows = try attempt { try ledger.quarantine([.copied], limit: Self.smallestLot) }
-    }
-    cursors.finishing = rows.last?.id ?? 0
-    try finish(rows, now, &outcomes)
+    try finish(
+      try next(.copied, Self.smallestLot, from: &cursors.finishing), now, &outcomes)
   }
 
   /// Carries each half-done message to `marked`, or back to `intended`, or out.

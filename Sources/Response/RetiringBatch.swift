@@ -155,7 +155,7 @@ struct RetiringBatch: Sendable {
           continue
         case .file:
           // Most likely there is no room: what there is of this batch goes.
-          for passage in passages[..<index] { try? cancel(passage, store) }
+          for passage in passages[..<index] { try? passage.cancel(from: store) }
           throw .store(error)
         }
         // A copy without its row: left by a process that was killed. Nothing was marked, or recovery will see it.
@@ -186,7 +186,7 @@ struct RetiringBatch: Sendable {
 
   /// Back to `intended`: the queue as it was, the copy gone.
   private func postpone(_ passage: Passage, _ store: QuarantineStore) throws(Trouble) {
-    try cancel(passage, store)
+    try attempt { try passage.cancel(from: store) }
     try attempt { try ledger.move([passage.record], to: .intended, at: now) }
   }
 
@@ -208,18 +208,12 @@ struct RetiringBatch: Sendable {
   ) throws(Trouble) {
     switch refusal {
     case .gone, .notTheSame, .alreadyDone:
-      try cancel(passage, store)
+      try attempt { try passage.cancel(from: store) }
       try abandon([passage.record], "\(refusal)", &account)
     case .unprocessed: try postpone(passage, store)
     case .damaged, .file, .store:
       passage.close()
       account.failures.append((passage.record, refusal))
-    }
-  }
-
-  private func cancel(_ passage: Passage, _ store: QuarantineStore) throws(Trouble) {
-    do throws(RetirementRefusal) { try passage.cancel(from: store) } catch {
-      throw .refusal(error)
     }
   }
 

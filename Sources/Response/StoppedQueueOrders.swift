@@ -17,15 +17,10 @@ extension Responder {
   func withQmailHeldOff(
     if isStopped: Bool, _ body: (_ isHeld: Bool) throws(Trouble) -> Void
   ) throws(Trouble) {
-    guard isStopped else { return try body(false) }
-    let taken: FileLock?
-    do throws(FileError) { taken = try QmailSend.holdOff(layout) } catch { throw .file(error) }
-    guard let lock = taken else { return try body(false) }
-    do throws(Trouble) { try body(true) } catch {
-      _ = consume lock
-      throw error
+    guard isStopped, let lock = try attempt({ try QmailSend.holdOff(layout) }) else {
+      return try body(false)
     }
-    _ = consume lock
+    try withExtendedLifetime(lock) { () throws(Trouble) in try body(true) }
   }
 
   /// Takes messages out of the todo of a stopped queue, as ``remove(_:by:at:)`` does with those that qmail-send has taken in.

@@ -76,6 +76,6 @@ enum Trouble: Error {
 
 /// Runs `body`, and makes what it throws one type.
 @discardableResult
-func attempt<T>(_ body: () throws -> T) throws(Trouble) -> T {
+func attempt<T: ~Copyable>(_ body: () throws -> T) throws(Trouble) -> T {
   do { return try body() } catch { throw Trouble(error) }
 }
