@@ -98,19 +98,17 @@ struct PolicyField {
     PolicyField(
       name, expected: expected, initial: write(Policy()[keyPath: target])
     ) { node, policy in
+      var more = ""
       if case .scalar(let scalar) = node {
         if let value = read(scalar) {
           policy[keyPath: target] = value
           return []
         }
-        let more = hint(scalar).map { "; \($0)" } ?? ""
-        return [
-          Problem(
-            place: Place(node.mark), message: "expected \(expected), found \(node.spoken)\(more)")
-        ]
+        more = hint(scalar).map { "; \($0)" } ?? ""
       }
       return [
-        Problem(place: Place(node.mark), message: "expected \(expected), found \(node.spoken)")
+        Problem(
+          place: Place(node.mark), message: "expected \(expected), found \(node.spoken)\(more)")
       ]
     }
   }

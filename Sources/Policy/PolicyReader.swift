@@ -105,20 +105,19 @@ struct PolicyReader {
 
   /// One value against another.
   private mutating func check(_ policy: Policy) {
-    func short(_ duration: Duration) -> String { duration.text }
     let rules: [(holds: Bool, Set<String>, message: String)] = [
       (
         policy.polling.storm <= policy.polling.normal, ["polling.storm", "polling.normal"],
-        "polling during a storm (\(short(policy.polling.storm))) must not be slower than normal polling (\(short(policy.polling.normal)))"
+        "polling during a storm (\(policy.polling.storm.text)) must not be slower than normal polling (\(policy.polling.normal.text))"
       ),
       (
         policy.polling.fullPass >= policy.polling.normal, ["polling.full-pass", "polling.normal"],
-        "a full pass (\(short(policy.polling.fullPass))) must not come more often than normal polling (\(short(policy.polling.normal)))"
+        "a full pass (\(policy.polling.fullPass.text)) must not come more often than normal polling (\(policy.polling.normal.text))"
       ),
       (
         policy.blocking.longest >= policy.blocking.duration,
         ["blocking.longest", "blocking.duration"],
-        "the longest block (\(short(policy.blocking.longest))) must not be shorter than the first (\(short(policy.blocking.duration)))"
+        "the longest block (\(policy.blocking.longest.text)) must not be shorter than the first (\(policy.blocking.duration.text))"
       ),
     ]
     for rule in rules where !rule.holds {

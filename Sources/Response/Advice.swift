@@ -30,6 +30,9 @@ public struct Advice: Sendable, Hashable {
     self.sentence = sentence
     self.line = line
   }
+
+  /// The sentence, and the line behind it where there is one.
+  public var text: String { sentence + (line.map { " [\($0)]" } ?? "") }
 }
 
 extension Advice {

@@ -13,9 +13,7 @@ extension Event {
       id, at: now, .alert,
       "incident \(storm.incident), \(storm.kind.rawValue): \(storm.reason)",
       Self.fields(of: storm, mode: mode),
-      advice: Advice.against(storm).map { advice in
-        advice.sentence + (advice.line.map { " [\($0)]" } ?? "")
-      })
+      advice: Advice.against(storm).map(\.text))
   }
 
   /// The event that tells of a storm's end.

@@ -57,7 +57,7 @@ struct CheckQueue: ParsableCommand {
         output.line(
           faults == 0
             ? "\(layout.queue): nothing wrong"
-            : "\(layout.queue): \(faults) \(faults == 1 ? "finding" : "findings")")
+            : "\(layout.queue): \(Readable.count(faults, "finding"))")
       }
     }
     if faults > 0 { throw ExitCode(Exit.nothingMatched) }
@@ -86,7 +86,7 @@ struct CheckQueue: ParsableCommand {
     if QmailSend.isRunning(layout) != false {
       throw PlainFailure(MendError.running.description, Exit.noQueue)
     }
-    try Confirmation(isGiven: yes).require("Mend \(RemovalPlan.count(doable, "finding"))?")
+    try Confirmation(isGiven: yes).require("Mend \(Readable.count(doable, "finding"))?")
     try Folder.make(places.state)
     var output = Output.Buffer()
     var mended = 0

@@ -55,7 +55,7 @@ struct ComparisonReport {
       lines.append("+ set aside \(messages.count) messages (\(samples)): \(fates.second.text)")
     }
     lines.append(
-      "alike: \(count(alike.storms, "storm")), \(count(alike.blocks, "block")), \(count(alike.messages, "message")) to set aside"
+      "alike: \(Readable.count(alike.storms, "storm")), \(Readable.count(alike.blocks, "block")), \(Readable.count(alike.messages, "message")) to set aside"
     )
     return lines
   }
@@ -104,10 +104,6 @@ struct ComparisonReport {
 
   private var blocks: [(Address, Comparison.Fates)] {
     comparison.blocks.map { ($0.key, $0.value) }.sorted { "\($0.0)" < "\($1.0)" }
-  }
-
-  private func count(_ number: Int, _ noun: String) -> String {
-    "\(number) \(noun)\(number == 1 ? "" : "s")"
   }
 
   private func describe(_ storm: Storm) -> String { "storm \(storm.kind.rawValue), \(storm.who)" }

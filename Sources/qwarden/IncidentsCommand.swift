@@ -102,9 +102,7 @@ extension IncidentDossier {
         measure.threshold.isEmpty ? measure.value : "\(measure.value)  (\(measure.threshold))")
     }
     for text in quarantine { add("quarantine", text) }
-    for advice in Advice.against(storm) {
-      add("advice", "\(advice.sentence)\(advice.line.map { " [\($0)]" } ?? "")")
-    }
+    for advice in Advice.against(storm) { add("advice", advice.text) }
     if !actions.isEmpty { lines.append("") }
     for action in actions {
       var short = action

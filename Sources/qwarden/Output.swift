@@ -99,6 +99,11 @@ enum Readable {
     return scaled(value / 1e9, "G")
   }
 
+  /// `1 message`, `2 messages`.
+  static func count(_ number: Int, _ what: String) -> String {
+    "\(number) \(what)\(number == 1 ? "" : "s")"
+  }
+
   static func pad(_ text: String, _ width: Int) -> String {
     TextWidth.of(text) >= width
       ? text : text + String(repeating: " ", count: width - TextWidth.of(text))

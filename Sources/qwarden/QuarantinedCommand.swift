@@ -137,7 +137,7 @@ struct Quarantined: ParsableCommand {
       output.line(line)
     } else if written + passed > 0 {
       Output.line(
-        "exported \(RemovalPlan.count(written, "message"))"
+        "exported \(Readable.count(written, "message"))"
           + (passed > 0 ? "; \(passed) were there already" : ""))
     }
     return written + passed

@@ -85,7 +85,7 @@ struct Release: ParsableCommand {
     Output.write(Array(text.utf8), to: STDOUT_FILENO)
     if dryRun { return }
     let confirmation = Confirmation(isGiven: yes)
-    let what = RemovalPlan.count(records.count, "message")
+    let what = Readable.count(records.count, "message")
     if !others.isEmpty {
       let names = others.map { "<\($0)>" }.joined(separator: ", ")
       try confirmation.require("Release \(what) to \(names), and not to the own recipients?")
@@ -147,7 +147,7 @@ struct Release: ParsableCommand {
     Output.line(
       others.isEmpty
         ? "released \(messages) of \(records.count) messages to \(recipients) recipients"
-        : "released \(messages) of \(records.count) messages to \(RemovalPlan.count(others.count, "other recipient")), instead of \(recipients)"
+        : "released \(messages) of \(records.count) messages to \(Readable.count(others.count, "other recipient")), instead of \(recipients)"
     )
     if leftOut > 0 {
       Output.line(

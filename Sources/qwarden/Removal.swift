@@ -89,7 +89,7 @@ struct Removal {
       return
     }
     let hands = try CommandHands.open(options.places)
-    let what = RemovalPlan.count(plan.messages.count, "message")
+    let what = Readable.count(plan.messages.count, "message")
     if !keepsCopy {
       try confirmation.require("Delete \(what)? Nothing is kept.")
     } else if confirmation.isTerminal {
@@ -149,7 +149,7 @@ struct Removal {
       out += "and \(unusual - Self.unusualShown) more; --json tells of each\n"
     }
     out +=
-      "\(keepsCopy ? "set aside" : "deleted") \(removed) of \(RemovalPlan.count(plan.messages.count, "message"))"
+      "\(keepsCopy ? "set aside" : "deleted") \(removed) of \(Readable.count(plan.messages.count, "message"))"
     if removed > 0 {
       out +=
         QmailSend.isRunning(layout) != false
@@ -161,7 +161,7 @@ struct Removal {
     out += "\n"
     if inDoubt > 0 {
       out +=
-        "\(RemovalPlan.count(inDoubt, "recipient")) may have got the message: a delivery was under way\n"
+        "\(Readable.count(inDoubt, "recipient")) may have got the message: a delivery was under way\n"
     }
     if removed > 0, keepsCopy {
       out += "list them with 'qwarden quarantined', put them back with 'qwarden release'\n"

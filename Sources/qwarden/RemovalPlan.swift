@@ -74,7 +74,7 @@ struct RemovalPlan: Sendable {
     var out =
       style(
         .strong,
-        "\(Self.count(messages.count, "message")), \(Readable.size(bytes)) bytes, \(Self.count(recipients, "recipient")) \(recipientsAre)"
+        "\(Readable.count(messages.count, "message")), \(Readable.size(bytes)) bytes, \(Readable.count(recipients, "recipient")) \(recipientsAre)"
       ) + "\n"
     let unprocessed = messages.count(where: \.isUnprocessed)
     if unprocessed > 0 {
@@ -97,7 +97,7 @@ struct RemovalPlan: Sendable {
       let others = senders.dropFirst(Self.sendersShown)
       out +=
         Readable.right(String(others.reduce(0) { $0 + $1.value }), 9)
-        + "  from \(Self.count(others.count, "other sender"))\n"
+        + "  from \(Readable.count(others.count, "other sender"))\n"
     }
     out += "for example:\n"
     for message in messages.prefix(Self.samplesShown) {
@@ -115,14 +115,10 @@ struct RemovalPlan: Sendable {
     var out = ""
     if leaving > 0 {
       out +=
-        "\(Self.count(leaving, "more message")) with no recipient left to try: qmail-send removes such by itself\n"
+        "\(Readable.count(leaving, "more message")) with no recipient left to try: qmail-send removes such by itself\n"
     }
     for id in missing.prefix(20) { out += "\(id) is not selected, or not in the queue\n" }
     if missing.count > 20 { out += "and \(missing.count - 20) more numbers likewise\n" }
     return out
-  }
-
-  static func count(_ number: Int, _ what: String) -> String {
-    "\(number) \(what)\(number == 1 ? "" : "s")"
   }
 }

@@ -139,7 +139,7 @@ struct ReplayReport {
     func text(_ noun: String) -> String {
       let why = held.sorted { $0.key.rawValue < $1.key.rawValue }
         .map { "\($0.value) by \($0.key.rawValue)" }.joined(separator: ", ")
-      return "\(total) \(noun)\(total == 1 ? "" : "s")" + (why.isEmpty ? "" : " (held: \(why))")
+      return Readable.count(total, noun) + (why.isEmpty ? "" : " (held: \(why))")
     }
   }
 
@@ -178,9 +178,7 @@ struct ReplayReport {
   private mutating func lines(for action: PlannedAction, _ stamp: String) -> [String] {
     switch action.action {
     case .alert:
-      return action.advice.map { advice in
-        "    -> \(advice.sentence)" + (advice.line.map { " [\($0)]" } ?? "")
-      }
+      return action.advice.map { "    -> \($0.text)" }
     case .block(let entry, let lasting):
       blocks.add(action.decision)
       switch action.decision {
@@ -215,7 +213,7 @@ struct ReplayReport {
     }
     let begin = first ?? last
     lines.append(
-      "\(path): \(host), \(Readable.age(last.seconds(since: begin))) from \(begin.iso8601), \(policy.mode.rawValue) mode: \(arrivals) arrivals, \(storms) storm\(storms == 1 ? "" : "s"), \(blocks.text("block")), \(quarantined.text("message")) to set aside"
+      "\(path): \(host), \(Readable.age(last.seconds(since: begin))) from \(begin.iso8601), \(policy.mode.rawValue) mode: \(arrivals) arrivals, \(Readable.count(storms, "storm")), \(blocks.text("block")), \(quarantined.text("message")) to set aside"
     )
     return lines
   }

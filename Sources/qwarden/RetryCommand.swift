@@ -105,11 +105,11 @@ struct RetryCounts: Sendable, Hashable {
 
   func text(isNarrowed: Bool) -> String {
     var out =
-      "qmail-send can only be told to try its whole queue: \(RemovalPlan.count(waiting, "message")) to \(RemovalPlan.count(recipients, "recipient"))"
+      "qmail-send can only be told to try its whole queue: \(Readable.count(waiting, "message")) to \(Readable.count(recipients, "recipient"))"
     if isNarrowed { out += "\nselected are \(selected) of them; the others are tried too" }
     if leaving > 0 {
       out +=
-        "\n\(RemovalPlan.count(leaving, "more message")) with nobody left to try will leave the queue"
+        "\n\(Readable.count(leaving, "more message")) with nobody left to try will leave the queue"
     }
     return out
   }
