@@ -2,6 +2,11 @@ import Foundation
 import GRDB
 import Mail
 
+extension [QuarantineRecord.State: Int] {
+  /// Of rows counted by state: those taken out of the queue and kept.
+  public var kept: Int { (self[.marked] ?? 0) + (self[.gone] ?? 0) }
+}
+
 extension Ledger {
   private typealias State = QuarantineRecord.State
 
@@ -236,6 +241,11 @@ extension Ledger {
       }
       return counts
     }
+  }
+
+  /// How many messages were taken out of the queue and are kept; of one incident or of all.
+  public func keptCount(incident: Int? = nil) throws(LedgerError) -> Int {
+    try quarantineCounts(incident: incident).kept
   }
 
   /// Messages of an incident that were chosen and not abandoned, and those of them that have left the queue.

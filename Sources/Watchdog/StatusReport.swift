@@ -136,12 +136,12 @@ public struct StatusReport: Codable, Sendable, Hashable {
   }
 
   func write(state: String) throws(FileError) {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let bytes = (try? encoder.encode(self)).map(Array.init) ?? []
     try Replacement.write(
-      Escaping.json(bytes), to: Self.path(state: state), mode: 0o600, durable: false)
+      Escaping.json(of: self), to: Self.path(state: state), mode: 0o600, durable: false)
   }
+
+  /// Its daemon lives still, or another process has its number.
+  public var isOfRunningDaemon: Bool { kill(pid, 0) == 0 || errno == EPERM }
 
   /// One line for systemd's STATUS: counts first, then the storms.
   public var line: String {
@@ -161,5 +161,14 @@ public struct StatusReport: Codable, Sendable, Hashable {
     if quarantined > 0 { parts.append("\(quarantined) in quarantine") }
     if !others.isEmpty { parts = ["degraded"] + others + parts }
     return "\(mode): " + parts.joined(separator: "; ")
+  }
+}
+
+extension Escaping {
+  /// A value as one line of JSON, keys in order, with nothing in it that acts on a terminal.
+  public static func json(of value: some Encodable) -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return (try? encoder.encode(value)).map { json(Array($0)) } ?? []
   }
 }

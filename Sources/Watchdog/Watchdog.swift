@@ -227,9 +227,8 @@ public actor Watchdog {
     onSignal(SIGHUP) { $0.reload() }
     onSignal(SIGUSR1) { $0.lookAgain() }
     awaitQueue()
-    watcher.readArrivals { [weak self, queue = executor.queue] in
-      queue.async { @Sendable [weak self] in self?.assumeIsolated { $0.lookSoon() } }
-    }
+    let arrived = onQueue { $0.lookSoon() }
+    watcher.readArrivals { [queue = executor.queue] in queue.async(execute: arrived) }
     awaitLog()
     awaitQuestions()
     tick(fullPass: true)
@@ -241,11 +240,20 @@ public actor Watchdog {
     guard onStop != nil, queueEvents == nil, !lookIsDue, let descriptor = watcher.eventDescriptor
     else { return }
     let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: executor.queue)
-    source.setEventHandler { @Sendable [weak self] in
-      self?.assumeIsolated { $0.lookSoon() }
-    }
+    source.setEventHandler(handler: onQueue { $0.lookSoon() })
     source.activate()
     queueEvents = source
+  }
+
+  /// `work` as a handler for Dispatch, to be called on the watchdog's queue; it does nothing once the watchdog is gone.
+  func onQueue(_ work: @escaping @Sendable (isolated Watchdog) -> Void) -> @Sendable () -> Void {
+    { [weak self] in self?.assumeIsolated { work($0) } }
+  }
+
+  func after(
+    _ delay: DispatchTimeInterval, _ work: @escaping @Sendable (isolated Watchdog) -> Void
+  ) {
+    executor.queue.asyncAfter(deadline: .now() + delay, execute: onQueue(work))
   }
 
   func begin() {
@@ -273,9 +281,7 @@ public actor Watchdog {
 
   func onSignal(_ number: Int32, _ handle: @escaping @Sendable (isolated Watchdog) -> Void) {
     let source = DispatchSource.makeSignalSource(signal: number, queue: executor.queue)
-    source.setEventHandler { @Sendable [weak self] in
-      self?.assumeIsolated { handle($0) }
-    }
+    source.setEventHandler(handler: onQueue(handle))
     source.activate()
     sources.append(source)
   }

@@ -1,5 +1,4 @@
 import Files
-import Foundation
 import Ledger
 import Mail
 import Policy
@@ -33,7 +32,7 @@ extension Watchdog {
   /// The lines of an answer. Whatever is asked, it takes milliseconds: the queue waits meanwhile.
   func answer(_ question: Question) -> [[UInt8]] {
     switch question {
-    case .top(let rows): [json(topReport(rows: min(max(0, rows), TopReport.mostRows)))]
+    case .top(let rows): [Escaping.json(of: topReport(rows: min(max(0, rows), TopReport.mostRows)))]
     case .explain(let whom, let asJSON):
       Subject(whom).map { explain($0, asJSON: asJSON) } ?? []
     }
@@ -48,12 +47,6 @@ extension Watchdog {
     let report = ExplanationReport(
       detector.explanation(of: subject), policy: policy, context: context)
     return asJSON ? [report.json.closed] : report.lines.map { Array($0.utf8) }
-  }
-
-  private func json(_ answer: some Encodable) -> [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return (try? encoder.encode(answer)).map { Escaping.json(Array($0)) } ?? []
   }
 
   private func topReport(rows: Int) -> TopReport {
@@ -71,7 +64,6 @@ extension Watchdog {
   }
 
   private func picture(of storm: Storm, _ blocks: [Block]) -> TopReport.Storm {
-    let kept = (try? ledger.quarantineCounts(incident: storm.incident)) ?? [:]
     let held = (try? ledger.actions(incident: storm.incident, limit: 20))?
       .first { $0.outcome == .held }
     return TopReport.Storm(
@@ -81,6 +73,6 @@ extension Watchdog {
       waiting: storm.evidence.lingering,
       offenders: storm.offenders.prefix(3).map(\.value), victims: Array(storm.victims.prefix(3)),
       blocks: blocks.count { $0.author == .incident(storm.incident) },
-      quarantined: (kept[.marked] ?? 0) + (kept[.gone] ?? 0), held: held?.why)
+      quarantined: (try? ledger.keptCount(incident: storm.incident)) ?? 0, held: held?.why)
   }
 }

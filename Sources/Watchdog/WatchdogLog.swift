@@ -18,12 +18,11 @@ extension Watchdog {
       descriptor >= 0
     else { return }
     let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: executor.queue)
-    source.setEventHandler { @Sendable [weak self] in
-      self?.assumeIsolated { watchdog in
+    source.setEventHandler(
+      handler: onQueue { watchdog in
         watchdog.log.acknowledge()
         watchdog.readLogSoon(.milliseconds(100))
-      }
-    }
+      })
     source.setCancelHandler { @Sendable in close(descriptor) }
     source.activate()
     logEvents = source
@@ -32,11 +31,9 @@ extension Watchdog {
   func readLogSoon(_ delay: DispatchTimeInterval) {
     guard !logIsDue, onStop != nil else { return }
     logIsDue = true
-    executor.queue.asyncAfter(deadline: .now() + delay) { @Sendable [weak self] in
-      self?.assumeIsolated { watchdog in
-        watchdog.logIsDue = false
-        watchdog.queueChanged()
-      }
+    after(delay) { watchdog in
+      watchdog.logIsDue = false
+      watchdog.queueChanged()
     }
   }
 

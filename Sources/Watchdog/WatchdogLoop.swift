@@ -17,13 +17,11 @@ extension Watchdog {
     guard log.isFollowed, wait > 0 else { return queueChanged() }
     lookIsDue = true
     queueEvents?.suspend()
-    executor.queue.asyncAfter(deadline: .now() + wait) { @Sendable [weak self] in
-      self?.assumeIsolated { watchdog in
-        guard watchdog.lookIsDue else { return }
-        watchdog.lookIsDue = false
-        watchdog.queueEvents?.resume()
-        watchdog.queueChanged()
-      }
+    after(.nanoseconds(Int(wait * 1e9))) { watchdog in
+      guard watchdog.lookIsDue else { return }
+      watchdog.lookIsDue = false
+      watchdog.queueEvents?.resume()
+      watchdog.queueChanged()
     }
   }
 
@@ -204,12 +202,9 @@ extension Watchdog {
             event.isBeginning ? .stormBegan : .stormChanged, of: storm, mode: policy.mode, at: now))
       case .ended(let storm):
         draw([storm], at: now, isLast: true)
-        let kept = (try? ledger.quarantineCounts(incident: storm.incident)) ?? [:]
         told.remove(storm.incident)
-        tell(
-          Event(
-            endOf: storm, setAside: (kept[.marked] ?? 0) + (kept[.gone] ?? 0), mode: policy.mode,
-            at: now))
+        let kept = (try? ledger.keptCount(incident: storm.incident)) ?? 0
+        tell(Event(endOf: storm, setAside: kept, mode: policy.mode, at: now))
       case .joined: break
       }
     }
@@ -310,25 +305,20 @@ extension Watchdog {
       fresh.schedule(
         deadline: .now() + .nanoseconds(nanoseconds), repeating: .nanoseconds(nanoseconds),
         leeway: .nanoseconds(nanoseconds / 20))
-      fresh.setEventHandler { @Sendable [weak self] in
-        self?.assumeIsolated { $0.tick(fullPass: false) }
-      }
+      fresh.setEventHandler(handler: onQueue { $0.tick(fullPass: false) })
       fresh.activate()
       timer = fresh
     }
     let isUrgent = progress.hasMore || moreIsThere
     guard isUrgent || progress.waiting > 0, !workIsScheduled else { return }
     workIsScheduled = true
-    let delay: DispatchTimeInterval = isUrgent ? .milliseconds(1) : .milliseconds(100)
-    executor.queue.asyncAfter(deadline: .now() + delay) { @Sendable [weak self] in
-      self?.assumeIsolated { watchdog in
-        watchdog.workIsScheduled = false
-        guard watchdog.onStop != nil else { return }
-        if watchdog.moreIsThere { watchdog.observe(fullPass: false) }
-        if watchdog.progress.hasMore || watchdog.progress.waiting > 0 { watchdog.work() }
-        if watchdog.seconds() - watchdog.lastReport > Self.reportPause { watchdog.publish() }
-        watchdog.schedule()
-      }
+    after(isUrgent ? .milliseconds(1) : .milliseconds(100)) { watchdog in
+      watchdog.workIsScheduled = false
+      guard watchdog.onStop != nil else { return }
+      if watchdog.moreIsThere { watchdog.observe(fullPass: false) }
+      if watchdog.progress.hasMore || watchdog.progress.waiting > 0 { watchdog.work() }
+      if watchdog.seconds() - watchdog.lastReport > Self.reportPause { watchdog.publish() }
+      watchdog.schedule()
     }
   }
 }

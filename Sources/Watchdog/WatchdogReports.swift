@@ -64,11 +64,7 @@ extension Watchdog {
     queue.unread = watcher.unread
     queue.isPartial = watcher.hasListedAll ? nil : true
     if !responder.isAtRest || keptFigure.isStale {
-      let counted = try? keptFigure.value { () throws(LedgerError) in
-        let counts = try ledger.quarantineCounts()
-        return (counts[.marked] ?? 0) + (counts[.gone] ?? 0)
-      }
-      kept = counted ?? kept
+      kept = (try? keptFigure.value { () throws(LedgerError) in try ledger.keptCount() }) ?? kept
       activeBlocks = (try? ledger.standingBlocks().count) ?? activeBlocks
     }
     var report = StatusReport(
@@ -121,12 +117,12 @@ extension Watchdog {
         let age = now.seconds(since: storm.began)
         let isDue = last.map { now.seconds(since: $0.time) >= IncidentPoint.step(age: age) * 0.9 }
         guard isLast || isDue ?? true else { continue }
-        let kept = try ledger.quarantineCounts(incident: storm.incident)
         let counts = FlowMeter.sample(watcher.counts, flow.totals, at: now)
         let point = IncidentPoint(
           time: now, waiting: counts.waiting, leaving: counts.leaving,
           messages: storm.evidence.messages, failed: storm.evidence.failed,
-          delivered: storm.evidence.delivered, setAside: (kept[.marked] ?? 0) + (kept[.gone] ?? 0))
+          delivered: storm.evidence.delivered,
+          setAside: try ledger.keptCount(incident: storm.incident))
         if var last {
           last.time = now
           guard last != point else { continue }

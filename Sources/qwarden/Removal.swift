@@ -106,10 +106,8 @@ struct Removal {
   }
 
   private var daemonIsRunning: Bool {
-    guard let report = try? StatusReport.read(state: options.places.state),
-      report.qmail == options.places.qmail
-    else { return false }
-    return kill(report.pid, 0) == 0 || errno == EPERM
+    guard let report = try? StatusReport.read(state: options.places.state) else { return false }
+    return report.qmail == options.places.qmail && report.isOfRunningDaemon
   }
 
   private func tell(_ account: RemovalWork.Account, of plan: RemovalPlan, _ layout: QueueLayout)

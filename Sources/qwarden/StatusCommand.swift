@@ -1,7 +1,5 @@
 import ArgumentParser
 import Files
-import Foundation
-import Glibc
 import Mail
 import Watchdog
 
@@ -21,7 +19,7 @@ struct Status: ParsableCommand {
         Exit.noQueue)
     }
     Self.show(report, json: format.json)
-    guard kill(report.pid, 0) == 0 || errno == EPERM else {
+    guard report.isOfRunningDaemon else {
       throw PlainFailure(
         "the daemon (pid \(report.pid)) is not running; this is how it stood \(Readable.age(WallClock.now().seconds - report.written)) ago",
         Exit.noQueue)
@@ -29,14 +27,7 @@ struct Status: ParsableCommand {
   }
 
   static func show(_ report: StatusReport, json: Bool) {
-    if json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-      if let data = try? encoder.encode(report) {
-        Output.line(String(decoding: Escaping.json(Array(data)), as: UTF8.self))
-      }
-      return
-    }
+    if json { return Output.line(String(decoding: Escaping.json(of: report), as: UTF8.self)) }
     let now = WallClock.now().seconds
     func ago(_ time: Double) -> String { Readable.age(now - time) }
     Output.line(

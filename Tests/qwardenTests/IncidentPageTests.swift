@@ -192,7 +192,7 @@ struct StrictReader {
   @Test("text, JSON and page name the same actions, undoing and evidence")
   func inStep() throws {
     var dossier = try dossier(hostile: false)
-    dossier.kept = [.gone: 39]
+    dossier.states = [.gone: 39]
     dossier.actions[2].outcome = .done
     let text = dossier.text.joined(separator: "\n")
     let page = read(dossier).text

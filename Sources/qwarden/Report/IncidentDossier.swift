@@ -10,7 +10,7 @@ struct IncidentDossier {
   /// Oldest first.
   var actions: [ActionRecord]
   var blocks: [Block]
-  var kept: [QuarantineRecord.State: Int]
+  var states: [QuarantineRecord.State: Int]
   /// What the evidence is measured against: the policy as it is now.
   var settings: DetectorSettings
 
@@ -21,13 +21,13 @@ struct IncidentDossier {
     points = try ledger.points(incident: number)
     actions = try ledger.actions(incident: number, limit: 1000).sorted { $0.first < $1.first }
     blocks = try ledger.blocks(Set(Block.State.allCases)).filter { $0.author == .incident(number) }
-    kept = try ledger.quarantineCounts(incident: number)
+    states = try ledger.quarantineCounts(incident: number)
   }
 
   /// What has become of the messages chosen for the quarantine, in words.
   var quarantine: [String] {
     QuarantineRecord.State.allCases.compactMap { state in
-      guard let count = kept[state], count > 0 else { return nil }
+      guard let count = states[state], count > 0 else { return nil }
       let words =
         switch state {
         case .intended: "about to be set aside"
@@ -45,7 +45,7 @@ struct IncidentDossier {
   }
 
   /// In quarantine now: `release` puts these back.
-  var setAside: Int { (kept[.marked] ?? 0) + (kept[.gone] ?? 0) }
+  var setAside: Int { states.kept }
 
   /// The last sign of it, or the moment after which nothing is known.
   var lasted: Double { max(0, storm.lastSeen.seconds(since: storm.began)) }
