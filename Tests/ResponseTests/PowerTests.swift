@@ -202,6 +202,7 @@ final class Disk {
     #define _GNU_SOURCE
     #include <dlfcn.h>
     #include <fcntl.h>
+    #include <pthread.h>
     #include <stdarg.h>
     #include <stdint.h>
     #include <stdio.h>
@@ -213,6 +214,11 @@ final class Disk {
     #include <unistd.h>
 
     static const char *root, *shadow;
+
+    // Two threads may be at work.
+    static pthread_mutex_t shadowLock = PTHREAD_MUTEX_INITIALIZER;
+    static void lock(void) { pthread_mutex_lock(&shadowLock); }
+    static void unlock(void) { pthread_mutex_unlock(&shadowLock); }
 
     static int start(const char *path, int flags) {
       return syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600);
@@ -273,7 +279,10 @@ final class Disk {
       long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
       if (length <= 0) return;
       path[length] = 0;
-      if (!strncmp(path, root, strlen(root))) keep(path, 0);
+      if (strncmp(path, root, strlen(root))) return;
+      lock();
+      keep(path, 0);
+      unlock();
     }
     #define WRAP(name, after) \
       int name(int file) { \
@@ -285,7 +294,7 @@ final class Disk {
       }
     WRAP(fsync, flushed(file))
     WRAP(fdatasync, flushed(file))
-    WRAP(syncfs, if (root) keep(root, 1))
+    WRAP(syncfs, if (root) { lock(); keep(root, 1); unlock(); })
     pid_t waitpid(pid_t child, int *status, int options) {
       static pid_t (*real)(pid_t, int *, int);
       if (!real) real = (pid_t (*)(pid_t, int *, int))dlsym(RTLD_NEXT, "waitpid");
@@ -294,20 +303,51 @@ final class Disk {
       if (result > 0 && root && WIFEXITED(status ? *status : own)) {
         const char *folders[] = {"mess", "intd", "todo", "pid"};
         char path[4096];
+        lock();
         for (int each = 0; each < 4; each++) {
           snprintf(path, sizeof path, "%s/qmail/queue/%s", root, folders[each]);
           keep(path, 1);
         }
+        unlock();
       }
       return result;
     }
-    // A new file may get the inode of one that was removed: of that one's bytes nothing comes back.
+    // Takes this inode out of a flushed listing.
+    static void forget(const char *listing, uint64_t inode) {
+      char room[1 << 16], line[32];
+      int file = start(listing, O_RDWR);
+      if (file < 0) return;
+      long count = syscall(SYS_read, file, room, sizeof room - 1);
+      room[count > 0 ? count : 0] = 0;
+      int length = snprintf(line, sizeof line, "%lu ", inode);
+      for (char *at = room, *end; (end = strchr(at, '\n')); at = end + 1) {
+        if (strncmp(at, line, length)) continue;
+        memmove(at, end + 1, strlen(end + 1) + 1);
+        syscall(SYS_ftruncate, file, 0);
+        syscall(SYS_pwrite64, file, room, strlen(room), 0);
+        break;
+      }
+      syscall(SYS_close, file);
+    }
+    // A new file may get the inode of one that was removed, of which then neither bytes nor name come back.
     static int born(int file, int isNew) {
       struct stat status;
       char name[4096];
+      char names[1 << 16];
       if (file < 0 || !isNew || fstat(file, &status)) return file;
+      lock();
       snprintf(name, sizeof name, "%s/f.%lu", shadow, status.st_ino);
       syscall(SYS_unlinkat, AT_FDCWD, name, 0);
+      int folder = start(shadow, O_RDONLY | O_DIRECTORY);
+      long count;
+      while ((count = syscall(SYS_getdents64, folder, names, sizeof names)) > 0)
+        for (long at = 0; at < count; at += *(uint16_t *)(names + at + 16)) {
+          if (strncmp(names + at + 19, "d.", 2)) continue;
+          snprintf(name, sizeof name, "%s/%s", shadow, names + at + 19);
+          forget(name, status.st_ino);
+        }
+      syscall(SYS_close, folder);
+      unlock();
       return file;
     }
     static int makes(int folder, const char *path, int flags) {
