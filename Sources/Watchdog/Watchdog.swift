@@ -250,6 +250,7 @@ public actor Watchdog {
     { [weak self] in self?.assumeIsolated { work($0) } }
   }
 
+  /// Does `work` on the watchdog's queue, so much later.
   func after(
     _ delay: DispatchTimeInterval, _ work: @escaping @Sendable (isolated Watchdog) -> Void
   ) {
