@@ -13,7 +13,7 @@ func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 
 func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .testTarget(
-    name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
+    name: "\(name)Tests", dependencies: [.byName(name: name), "Fixtures"] + dependencies,
     resources: ["Mail", "Storms", "Ledger"].contains(name) ? [.copy("Samples")] : [],
     swiftSettings: strict)
 }
@@ -73,8 +73,9 @@ let package = Package(
       swiftSettings: strict),
     .executableTarget(
       name: "evaluate", dependencies: ["Corpus", "Mail", "Storms"], swiftSettings: strict),
-    // The shim that kills the built program and makes its calls fail.
-    .target(name: "Preload", path: "Tests/Preload", swiftSettings: strict),
+    // What suites share: a folder of a test's own, and the shim that kills the built program and makes its calls fail.
+    .target(
+      name: "Fixtures", dependencies: ["Files"], path: "Tests/Fixtures", swiftSettings: strict),
     tests(of: "Mail"),
     tests(of: "Files"),
     tests(of: "Selection", ["Mail"]),
@@ -90,7 +91,7 @@ let package = Package(
       of: "Response",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
-        "QmailSimulator", "Preload", .product(name: "GRDB", package: "GRDB.swift"),
+        "QmailSimulator", .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     tests(of: "Replay", ["Mail", "Files", "Storms", "Policy", "Response"]),
     tests(of: "Systemd", ["Mail", "Files", "QmailSimulator"]),
@@ -114,14 +115,15 @@ let package = Package(
       of: "Watchdog",
       [
         "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger", "Response",
-        "Replay", "Systemd", "QmailSimulator", "Preload", "soak",
+        "Replay", "Systemd", "QmailSimulator", "soak",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     .testTarget(name: "SoakTests", dependencies: ["soak"], swiftSettings: strict),
     .testTarget(
       name: "RealQmailTests",
       dependencies: [
-        "CLinux", "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy", "Ledger",
+        "Fixtures", "CLinux", "Mail", "Files", "QmailQueue", "QmailControl", "Storms", "Policy",
+        "Ledger",
         "Response", "Systemd", "QmailSimulator", "Watchdog",
       ],
       swiftSettings: strict),

@@ -17,6 +17,14 @@ public enum Folder {
     }
   }
 
+  /// Makes a directory under `/tmp` that nothing else has, open to its owner alone.
+  /// - Returns: its path: `/tmp/NAME-` and six letters.
+  public static func makeTemporary(_ name: String) throws(FileError) -> String {
+    var template = Array("/tmp/\(name)-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw FileError("create", "/tmp/\(name)-XXXXXX") }
+    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
   /// Whether names may be changed in it by this process, as far as the kernel can say.
   public static func isWritable(_ path: String) -> Bool {
     faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0

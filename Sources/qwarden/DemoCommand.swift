@@ -59,11 +59,7 @@ struct DemoFolder {
   var qmail: String { "\(path)/qmail" }
   var state: String { "\(path)/state" }
 
-  init() throws {
-    var template = Array("/tmp/qwarden-demo-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw FileError("create", "/tmp/qwarden-demo-XXXXXX") }
-    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
+  init() throws { path = try Folder.makeTemporary("qwarden-demo") }
 
   /// Removes the directory with everything in it.
   func remove() { try? FileManager.default.removeItem(atPath: path) }

@@ -52,9 +52,7 @@ final class SoakRun {
       folder = given
       try Folder.make(given)
     } else {
-      var template = Array("/tmp/qwarden-soak-XXXXXX".utf8CString)
-      guard mkdtemp(&template) != nil else { throw FileError("create", "/tmp") }
-      folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      folder = try Folder.makeTemporary("qwarden-soak")
     }
     let here = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let program = here.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/qwarden"

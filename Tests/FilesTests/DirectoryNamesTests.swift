@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Testing
 
@@ -6,18 +7,11 @@ import Testing
 struct DirectoryNamesTests {
   @Test("each name comes once with its type and inode, dots left out")
   func items() throws {
-    var template = Array("/tmp/qwarden-files-XXXXXX".utf8CString)
-    mkdtemp(&template)
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    defer { rmdir(folder) }
+    let place = TemporaryFolder()
+    let folder = place.path
     mkdir("\(folder)/inner", 0o755)
     close(open("\(folder)/12", O_CREAT | O_WRONLY, 0o600))
     close(open("\(folder)/.hidden", O_CREAT | O_WRONLY, 0o600))
-    defer {
-      rmdir("\(folder)/inner")
-      unlink("\(folder)/12")
-      unlink("\(folder)/.hidden")
-    }
     let directory = try Descriptor.open(folder, .directory)
     var inodes: [String: UInt64] = [:]
     var directories: [String] = []

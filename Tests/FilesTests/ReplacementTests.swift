@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Foundation
 import Testing
 
@@ -11,9 +12,8 @@ struct ReplacementTests {
     existing: Bool = true, lastLook: (_ path: String) -> Void = { _ in },
     secondLook: (_ path: String, _ isTheOld: Bool) throws(Refusal) -> Void
   ) throws -> (isReplaced: Bool, files: [String: String]) {
-    let folder = "\(NSTemporaryDirectory())/qwarden-replacement-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let place = TemporaryFolder()
+    let folder = place.path
     let path = "\(folder)/f"
     if existing { try Data("old".utf8).write(to: URL(fileURLWithPath: path)) }
     let old = try? FileStatus.of(path).inode
@@ -78,9 +78,8 @@ struct ReplacementTests {
 
   @Test("a device, a FIFO or a link that a person named is not replaced; a file and none are")
   func onlyRegularFiles() throws {
-    let folder = "\(NSTemporaryDirectory())/qwarden-replacement-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let place = TemporaryFolder()
+    let folder = place.path
     try Data().write(to: URL(fileURLWithPath: "\(folder)/file"))
     try #require(mkfifo("\(folder)/fifo", 0o600) == 0)
     try #require(symlink("file", "\(folder)/link") == 0)

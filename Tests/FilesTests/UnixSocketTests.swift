@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Testing
@@ -6,10 +7,9 @@ import Testing
 @Suite struct UnixSocketTests {
   /// A directory of its own, gone at the end.
   private func inFolder(_ name: String = "", _ body: (String) throws -> Void) throws {
-    let top = NSTemporaryDirectory() + "qwarden-socket-\(UUID().uuidString)"
-    let folder = name.isEmpty ? top : "\(top)/\(name)"
+    let top = TemporaryFolder()
+    let folder = name.isEmpty ? top.path : "\(top.path)/\(name)"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: top) }
     try body("\(folder)/socket")
   }
 

@@ -1,3 +1,5 @@
+import Files
+import Fixtures
 import Glibc
 import Mail
 import Storms
@@ -7,31 +9,11 @@ import Testing
 
 /// A directory of its own for one test, removed at its end.
 final class Workshop {
-  let path: String
-
-  init() {
-    var template = Array("/tmp/qwarden-ledger-XXXXXX".utf8CString)
-    path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
-  }
-
-  deinit {
-    for name in names { unlink("\(path)/\(name)") }
-    rmdir(path)
-  }
+  private let folder = TemporaryFolder()
+  var path: String { folder.path }
 
   /// Everything in it.
-  var names: [String] {
-    guard let folder = opendir(path) else { return [] }
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != ".", name != ".." { names.append(name) }
-    }
-    return names.sorted()
-  }
+  var names: [String] { ((try? Descriptor.open(path, .directory).names()) ?? []).sorted() }
 
   var database: String { "\(path)/ledger.sqlite" }
 

@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Testing
 
@@ -250,7 +251,7 @@ struct PolicyErrorTests {
   func fuzz() throws {
     let shipped = try Descriptor.open("\(repository)/config/policy.yaml").readAll(limit: 1 << 20)
     let odd = Array("\"'{}[]:-&*!|>%@`#?,\n\t \\0~x\u{7F}".utf8) + [0xFF, 0x00]
-    var dice = Dice(state: 42)
+    var dice = Dice(seed: 42)
     let lines = shipped.count { $0 == 10 } + 30
     for _ in 0..<150 {
       var bytes = shipped

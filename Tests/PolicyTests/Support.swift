@@ -15,14 +15,3 @@ func errors(in text: String) -> [String] { outcome(text).errors }
 
 /// The repository's folder.
 let repository = String(#filePath.dropLast("/Tests/PolicyTests/Support.swift".count))
-
-/// Deterministic, so that a failure can be seen again.
-struct Dice: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state ^= state << 13
-    state ^= state >> 7
-    state ^= state << 17
-    return state
-  }
-}

@@ -1,5 +1,6 @@
 import Dispatch
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Mail
@@ -26,7 +27,7 @@ struct BadmailfromTests {
 
   @Test("the lines as an administrator sees them")
   func golden() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "# mine\n@bad.example\n")
     #expect(
       try list(home).replace(ownLines: [
@@ -58,7 +59,7 @@ struct BadmailfromTests {
 
   @Test("a file that does not end in a newline gets its last byte back")
   func withoutNewline() throws {
-    let home = try Home()
+    let home = Home()
     for admin in ["a@b.c", "x\na@b.c", "a@b.c\r", "#", " "] {
       try home.write("control/badmailfrom", admin)
       try list(home).replace(ownLines: [own("alice@mx.test")])
@@ -85,7 +86,7 @@ struct BadmailfromTests {
 
   @Test("own lines are known in spite of an administrator's editing around and between them")
   func edited() throws {
-    let home = try Home()
+    let home = Home()
     try list(home).replace(ownLines: [own("alice@mx.test"), own("bob@mx.test")])
     let text = try home.text()
     let edited =
@@ -107,7 +108,7 @@ struct BadmailfromTests {
 
   @Test("an administrator's line is never taken for qwarden's")
   func notSwallowed() throws {
-    let home = try Home()
+    let home = Home()
     for admin in [
       // The same entry without a tag, or far from one that lost its own.
       "alice@mx.test\n", "# qwarden: alice@mx.test is Ann's\nalice@mx.test\n",
@@ -145,7 +146,7 @@ struct BadmailfromTests {
 
   @Test("lines written in another dialect are still known")
   func dialectChanged() throws {
-    let home = try Home()
+    let home = Home()
     try list(home, .regex).replace(ownLines: [own("a+b@mx.test"), own("@spam.example")])
     #expect(try home.text().contains("\n^a\\+b@mx\\.test$\n"))
     #expect(try list(home, .stock).contents().ownLines.count == 2)
@@ -156,8 +157,8 @@ struct BadmailfromTests {
   @Test(
     "over many files and orders of blocking and unblocking, the administrator's bytes are the same")
   func property() throws {
-    let home = try Home()
-    var dice = Dice(state: 99)
+    let home = Home()
+    var dice = Dice(seed: 99)
     let lines = [
       "a@b.c", "@d.e", "# note", "", "  x", "y@z.w  ", "cr@x.y\r", "u0@mx.test", "\u{FEFF}bom",
       "# qwarden: no tag",
@@ -195,7 +196,7 @@ struct BadmailfromTests {
 
   @Test("owner and mode stay, no temporary file is left")
   func attributes() throws {
-    let home = try Home()
+    let home = Home()
     for mode: mode_t in [0o644, 0o444, 0o664, 0o604] {
       try home.write("control/badmailfrom", "a@b.c\n", mode: mode)
       if geteuid() == 0 { chown(home.badmailfrom, 12_345, 54_321) }
@@ -210,7 +211,7 @@ struct BadmailfromTests {
 
   @Test("a missing file is made readable to all whatever the umask, and stays empty in the end")
   func created() throws {
-    let home = try Home()
+    let home = Home()
     #expect(try list(home).contents().ownLines == [])
     #expect(try !list(home).replace(ownLines: []))
     #expect((try? FileStatus.of(home.badmailfrom)) == nil)
@@ -224,7 +225,7 @@ struct BadmailfromTests {
 
   @Test("an administrator who saves in the middle of the edit loses nothing")
   func concurrent() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "a@b.c\n")
     var saves = 0
     let changed = try list(home).replace(ownLines: [own("alice@mx.test")]) {
@@ -252,7 +253,7 @@ struct BadmailfromTests {
 
   @Test("an administrator who never stops saving is left alone, and it is said")
   func busy() throws {
-    let home = try Home()
+    let home = Home()
     var saves = 0
     do throws(BadmailfromError) {
       _ = try list(home).replace(ownLines: [own("alice@mx.test")]) {
@@ -270,7 +271,7 @@ struct BadmailfromTests {
 
   @Test("a file that an editor has open for writing is left to it, and written when it is closed")
   func openEditor() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "a@b.c\n")
     do {
       let editor = try Descriptor.open(home.badmailfrom, .readWrite)
@@ -302,7 +303,7 @@ struct BadmailfromTests {
 
   @Test("an editor that opens the file just before it is replaced is seen, and loses nothing")
   func editorOpens() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "a@b.c\n")
     let path = home.badmailfrom
     let done = DispatchSemaphore(value: 0)
@@ -318,7 +319,7 @@ struct BadmailfromTests {
 
   @Test("an editor that had found the file by its name when it was replaced loses nothing either")
   func editorComesLate() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "a@b.c\n")
     let replaced = "\(home.control)/.badmailfrom.qwarden-new"
     let done = DispatchSemaphore(value: 0)
@@ -337,7 +338,7 @@ struct BadmailfromTests {
 
   @Test("what cannot be replaced without harm is refused, with the reason, and left as it is")
   func refusals() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/real", "a@b.c\n")
     symlink("real", home.badmailfrom)
     #expect(failure(home)?.message.contains("symbolic link") == true)
@@ -376,7 +377,7 @@ struct BadmailfromTests {
   @Test("a file hidden from qmail-smtpd is not replaced by another hidden one")
   func hidden() throws {
     guard geteuid() == 0 else { return }
-    let home = try Home()
+    let home = Home()
     for (mode, owner, isRefused): (mode_t, (uid_t, gid_t), Bool) in [
       (0o600, (0, 0), true), (0o640, (0, 0), true), (0o640, (0, 77), false),
       (0o400, (77, 0), false),
@@ -404,7 +405,7 @@ struct BadmailfromTests {
 
   @Test("50,000 lines of the administrator's are kept, quickly")
   func large() throws {
-    let home = try Home()
+    let home = Home()
     let admin = (0..<50_000).map { "user\($0)@host\($0 % 7).example" }.joined(separator: "\n")
     try home.write("control/badmailfrom", admin)
     try list(home).replace(ownLines: [own("alice@mx.test")])
@@ -416,7 +417,7 @@ struct BadmailfromTests {
 
   @Test("lines that end in CR never match, and that is told")
   func carriageReturns() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "A@b.c\n@d.e \t\n#f@g.h\nl@m.n\r\no.p\n")
     try list(home).replace(ownLines: [own("own@b.c")])
     #expect(

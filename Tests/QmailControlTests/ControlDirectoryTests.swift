@@ -1,3 +1,4 @@
+import Fixtures
 import Glibc
 import Mail
 import Testing
@@ -17,7 +18,7 @@ struct ControlDirectoryTests {
 
   @Test("names, defaults and double-bounce address")
   func snapshot() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/me", "MX.Test\nignored\n")
     let bare = try ControlDirectory(qmail: home.path).read()
     #expect(bare.me == Domain("mx.test"))
@@ -52,7 +53,7 @@ struct ControlDirectoryTests {
 
   @Test("what cannot be taken into account is said")
   func notes() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/me", "mx.test\r\n")
     try home.write("control/locals", "mx.test\na.test\r\n")
     try home.write("control/rcpthosts", "mx.test\n")
@@ -81,7 +82,7 @@ struct ControlDirectoryTests {
       failure("/nowhere")?.description
         == "/nowhere/control: cannot look at: No such file or directory; give qmail's home with --qmail"
     )
-    let home = try Home()
+    let home = Home()
     let missing = try ControlDirectory(qmail: home.path).read()
     #expect(missing.notes.count == 1 && missing.localDomains.isEmpty)
     mkdir("\(home.control)/locals", 0o755)
@@ -132,7 +133,7 @@ struct ControlDirectoryTests {
     "whatever qmail-send makes of a recipient, taking the prepend off gives a recipient it makes the same of"
   )
   func roundTrip() {
-    var dice = Dice(state: 7)
+    var dice = Dice(seed: 7)
     let parts = ["joe", "ann", "a", "joe-a", "u", "out", "w-x", "special"]
     let domains = ["v.test", "a.wild.test", "no.wild.test", "only.test", "both.test", "x.test"]
     var changed = 0

@@ -103,7 +103,7 @@ struct DialectTests {
 
   @Test("detection looks at bin/, and at control/qregex for indimail")
   func detection() throws {
-    let home = try Home()
+    let home = Home()
     #expect(BadmailfromDialect.detect(qmail: home.path) == nil)
     try home.write("bin/qmail-smtpd", "badmailfrom\0badmailpatterns\0", mode: 0o755)
     #expect(BadmailfromDialect.detect(qmail: home.path) == .indimail)

@@ -26,9 +26,9 @@ import Testing
     let lines = [
       own("joe@spam.test"), own("@bulk.test", incident: nil, reason: "by hand; joe's words: x"),
     ]
-    let direct = try Home()
+    let direct = Home()
     try badmailfrom(direct).replace(ownLines: lines)
-    let asked = try Home()
+    let asked = Home()
     #expect(try ask(request(lines, asked), asked))
     #expect(try asked.text() == direct.text())
     #expect(try ask(request(lines, asked), asked) == false)
@@ -36,7 +36,7 @@ import Testing
 
   @Test("a request cut off anywhere changes nothing")
   func cut() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "# mine\nadmin@bad.test\n")
     let before = try home.text()
     let whole = request([own("joe@spam.test"), own("ann@spam.test")], home)
@@ -55,7 +55,7 @@ import Testing
       "HOME" + String(repeating: "\n# qwarden: joe@spam.test until ?", count: 1001) + "\nend\n",
     ])
   func bounds(text: String) throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "admin@bad.test\n")
     let request = Array(text.replacing("HOME", with: home.badmailfrom).utf8)
     #expect(throws: BadmailfromError.self) { _ = try ask(request, home) }
@@ -64,7 +64,7 @@ import Testing
 
   @Test("a new line is held against the guards whoever asks; one that stands already is not")
   func guarded() throws {
-    let home = try Home()
+    let home = Home()
     let guards: (Address) -> String? = { $0 == Address("joe@mx.test") ? "joe\nis protected" : nil }
     let error = #expect(throws: BadmailfromError.self) {
       _ = try ask(
@@ -79,7 +79,7 @@ import Testing
 
   @Test("a refusal comes back with its kind, reason and remedy; an answer cut off is no success")
   func refused() throws {
-    let home = try Home()
+    let home = Home()
     try home.write("control/badmailfrom", "admin@bad.test\n", mode: 0o600)
     let error = #expect(throws: BadmailfromError.self) {
       _ = try ask(request([own("joe@spam.test")], home), home)
@@ -97,7 +97,7 @@ import Testing
 
   @Test("a socket where nobody answers is an error that names it")
   func silent() throws {
-    let home = try Home()
+    let home = Home()
     let socket = "\(home.control)/socket"
     #expect(BadmailfromScribe(at: socket) == nil)
     do { _ = try UnixSocket.listen(at: socket) }

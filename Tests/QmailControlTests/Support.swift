@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Mail
@@ -8,29 +9,14 @@ import Testing
 
 /// A qmail home of its own for a test, with `control/` and `bin/`; removed at the end.
 final class Home {
-  let path: String
+  private let folder = TemporaryFolder()
+  var path: String { folder.path }
   var control: String { "\(path)/control" }
   var badmailfrom: String { "\(control)/badmailfrom" }
 
-  init() throws {
-    var template = Array("/tmp/qwarden-control-XXXXXX".utf8CString)
-    let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }
-    try #require(made)
-    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  init() {
     mkdir(control, 0o755)
     mkdir("\(path)/bin", 0o755)
-  }
-
-  deinit {
-    for folder in [control, "\(path)/bin"] {
-      chmod(folder, 0o755)
-      for name in (try? Descriptor.open(folder, .directory).names()) ?? [] {
-        unlink("\(folder)/\(name)")
-        rmdir("\(folder)/\(name)")
-      }
-      rmdir(folder)
-    }
-    rmdir(path)
   }
 
   /// The files below it that this process has open.
@@ -67,15 +53,4 @@ let someday = Timestamp(seconds: 1_795_489_800)
 
 func own(_ sender: String, incident: Int? = 12, reason: String = "relay-sender") -> OwnLine {
   OwnLine(sender: Address(sender), until: someday, incident: incident, reason: reason)
-}
-
-/// Deterministic, so that a failure can be seen again.
-struct Dice: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state ^= state << 13
-    state ^= state >> 7
-    state ^= state << 17
-    return state
-  }
 }

@@ -1,26 +1,23 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import QmailQueue
 
 /// A queue laid out in a directory of its own under /tmp, removed with the fixture.
 final class QueueFixture {
-  let qmail: String
+  private let folder = TemporaryFolder()
+  var qmail: String { folder.path }
   let split: Int
   let todoIsSplit: Bool
 
   var queue: String { "\(qmail)/queue" }
 
   init(split: Int = 5, todoIsSplit: Bool = false, channels: [String] = ["local", "remote"]) {
-    var template = Array("/tmp/qwarden-queue-XXXXXX".utf8CString)
-    mkdtemp(&template)
-    qmail = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     self.split = split
     self.todoIsSplit = todoIsSplit
     makeQueue(channels: channels)
   }
-
-  deinit { Self.remove(qmail) }
 
   func makeQueue(channels: [String] = ["local", "remote"]) {
     mkdir(queue, 0o755)
@@ -118,21 +115,6 @@ final class QueueFixture {
     let file = open(path, O_WRONLY | O_CREAT | O_APPEND, 0o644)
     _ = Glibc.write(file, text, text.utf8.count)
     close(file)
-  }
-
-  static func removeTree(_ path: String) { remove(path) }
-
-  private static func remove(_ path: String) {
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return }
-    if status.st_mode & S_IFMT == S_IFDIR {
-      chmod(path, 0o755)
-      let names = (try? Descriptor.open(path, .directory).names()) ?? []
-      for name in names { remove("\(path)/\(name)") }
-      rmdir(path)
-    } else {
-      unlink(path)
-    }
   }
 }
 

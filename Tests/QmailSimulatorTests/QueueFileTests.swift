@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import Testing
@@ -126,7 +127,7 @@ import Testing
     // The last three leave mess and intd, as the original does; nothing is in todo.
     #expect(box.files.count == accepted.count + 6)
     #expect(box.files.count { $0.hasPrefix("todo/") } == 2)
-    removeTree("\(box.qmail.qmail)/queue/todo")
+    TemporaryFolder.remove("\(box.qmail.qmail)/queue/todo")
     #expect(code(Array("Fa@b\0\0".utf8)) == 66)
   }
 

@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 
@@ -6,6 +7,7 @@ import Mail
 
 /// A simulated qmail in a directory of its own, with its log, removed at the end.
 final class Sandbox {
+  private let folder = TemporaryFolder()
   let directory: String
   let qmail: SimulatedQmail
   private(set) var log: [String] = []
@@ -18,9 +20,7 @@ final class Sandbox {
     control: [String: String] = [:], split: Int = 23, todoIsSplit: Bool = false,
     exchanger: any Exchanger = SteadyExchanger(), started: Bool = true
   ) throws {
-    var template = Array("/tmp/qwarden-simulator-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw FileError("create", "/tmp") }
-    directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    directory = folder.path
     qmail = try SimulatedQmail.create(
       at: directory + "/qmail", control: SimulatedQmail.usualControl.merging(control) { $1 },
       split: split, todoIsSplit: todoIsSplit, intdIsSplit: todoIsSplit, time: .virtual,
@@ -32,8 +32,6 @@ final class Sandbox {
     qmail.onDelivery = { [unowned self] in delivered.append(($0, $1)) }
     if started { try qmail.start(at: zero) }
   }
-
-  deinit { removeTree(directory) }
 
   /// Injects and steps once at the same moment.
   @discardableResult
@@ -97,18 +95,6 @@ func listTree(_ path: String) -> [String] {
     }
   }
   return found.sorted()
-}
-
-func removeTree(_ path: String) {
-  guard let directory = try? Descriptor.open(path, .directory) else { return }
-  for name in (try? directory.names()) ?? [] {
-    if (try? directory.status(of: name))?.isDirectory == true {
-      removeTree("\(path)/\(name)")
-    } else {
-      try? directory.unlink(name)
-    }
-  }
-  rmdir(path)
 }
 
 /// Answers by the last letter of the recipient's local part: q fails, z defers, others are accepted.

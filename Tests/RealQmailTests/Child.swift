@@ -118,20 +118,4 @@ enum Scratch {
     try file.write(bytes, at: 0)
     return file
   }
-
-  /// A new directory.
-  static func directory() throws -> String {
-    var template = Array("/tmp/qwarden-real-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw FileError("create", "/tmp") }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
-
-  static func remove(_ path: String) {
-    if let directory = try? Descriptor.open(path, .directory), let names = try? directory.names() {
-      for name in names { remove("\(path)/\(name)") }
-      rmdir(path)
-    } else {
-      unlink(path)
-    }
-  }
 }

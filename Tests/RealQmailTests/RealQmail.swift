@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import QmailControl
@@ -18,7 +19,8 @@ final class RealQmail {
   let smtpUser: SystemUser
   let sink: LoopbackSink
   /// A directory for the test's own files.
-  let directory: String
+  private let folder = TemporaryFolder()
+  var directory: String { folder.path }
   /// In the header of each message of the test, so that it is known when the queue is emptied.
   private let mark = "X-Qwarden-Test: \(getpid())-\(WallClock.now().nanoseconds)"
   private let badmailfromBefore: (status: FileStatus, bytes: [UInt8])?
@@ -48,7 +50,6 @@ final class RealQmail {
         (status, try Descriptor.open(Self.badmailfrom).readAll(limit: 1 << 24))
       } else { nil }
     sink = try LoopbackSink(port: try #require(Self.sinkPort))
-    directory = try Scratch.directory()
   }
 
   // MARK: Conditions
@@ -182,7 +183,6 @@ final class RealQmail {
     } catch {
       Issue.record("the qmail at \(Self.home) was not put back as it was: \(error)")
     }
-    Scratch.remove(directory)
     #expect(QmailSend.isRunning(layout) == false, "qmail-send must not be left running")
   }
 

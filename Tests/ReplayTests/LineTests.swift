@@ -1,15 +1,15 @@
 import Files
-import Foundation
+import Fixtures
 import Mail
 import Replay
 import Testing
 
 @Suite("Lines of plain and gzipped files")
 struct LineTests {
-  private let folder = NSTemporaryDirectory() + "qwarden-lines-\(UUID().uuidString)"
+  private let place = TemporaryFolder()
+  private var folder: String { place.path }
 
   private func write(_ lines: [String], _ name: String) throws -> String {
-    try Folder.make(folder)
     let path = "\(folder)/\(name)"
     let sink = try LineSink(creating: path, compressed: name.hasSuffix(".gz"))
     for line in lines { try sink.write(Array("\(line)\n".utf8)) }
@@ -28,7 +28,6 @@ struct LineTests {
   @Test(
     "what was written is read back, whatever the lengths of the lines", arguments: ["a", "a.gz"])
   func roundTrip(name: String) throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     let lines = (0..<60).map { String(repeating: "x", count: $0 * $0 * 70 % 300_000) }
     let source = try LineSource(try write(lines, name))
     #expect(read(source) == lines)
@@ -37,7 +36,6 @@ struct LineTests {
 
   @Test("what was recorded is not overwritten")
   func existing() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     let path = try write(["kept"], "a.gz")
     let error = #expect(throws: FileError.self) {
       _ = try LineSink(creating: path, compressed: true)
@@ -49,8 +47,6 @@ struct LineTests {
   @Test(
     "of a file that a kill cut off, all that was flushed is read, and that it was cut off is told")
   func cutOff() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    try Folder.make(folder)
     let path = "\(folder)/a.gz"
     let sink = try LineSink(creating: path, compressed: true)
     for number in 0..<1000 { try sink.write(Array("line \(number)\n".utf8)) }
@@ -68,7 +64,6 @@ struct LineTests {
 
   @Test("a gzip file that is damaged in its middle is told of, with the line reached")
   func damaged() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     let path = try write((0..<20_000).map { "line \($0 &* 7_919)" }, "a.gz")
     var bytes = try Descriptor.open(path).readAll(limit: 1 << 20)
     for place in (bytes.count / 2)..<(bytes.count / 2 + 40) { bytes[place] ^= 0x5A }
@@ -92,8 +87,6 @@ struct LineTests {
       ("{\"event\":\"trace\",\"version\":1}\n7", "2: no JSON object"),
     ])
   func refused(text: String, says: String) throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    try Folder.make(folder)
     let path = "\(folder)/trace.jsonl"
     try Replacement.write(Array(text.utf8), to: path, mode: 0o600)
     let failure = #expect(throws: TraceFile.Failure.self) {

@@ -1,11 +1,11 @@
 import Files
+import Fixtures
 import Foundation
 import GRDB
 import Glibc
 import Ledger
 import Mail
 import Policy
-import Preload
 import QmailQueue
 import QmailSimulator
 import Testing

@@ -1,8 +1,8 @@
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Mail
-import Preload
 import Testing
 
 @testable import Response

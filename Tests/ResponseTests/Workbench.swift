@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Ledger
 import Mail
@@ -15,6 +16,7 @@ import Testing
 ///
 /// Its `bin/qmail-queue` is a small script that queues like the real one, so that a release can be followed to its delivery.
 final class Workbench {
+  private let folder = TemporaryFolder()
   let path: String
   let sim: SimulatedQmail
   /// When the test begins; a little in the past, so that files made by the kernel's clock are never older.
@@ -31,8 +33,7 @@ final class Workbench {
   var badmailfrom: String { "\(qmail)/control/badmailfrom" }
 
   init(control: [String: String] = SimulatedQmail.usualControl) throws {
-    var template = Array("/tmp/qwarden-response-XXXXXX".utf8CString)
-    path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
+    path = folder.path
     now = start
     try Folder.make("\(path)/state")
     for folder in ["proc", "proc/1"] { try Folder.make("\(path)/\(folder)") }
@@ -48,8 +49,6 @@ final class Workbench {
     obey { _ in .deferral }
     try sim.start(at: now)
   }
-
-  deinit { remove(path) }
 
   func obey(_ answers: @escaping (DeliveryAttempt) -> SendLogLine.Outcome) {
     sim.exchanger = SteadyExchanger(answers)
@@ -157,7 +156,7 @@ final class Workbench {
       "qmail-remote\0remote.example\0\(sender)\0\(recipient)\0", to: "\(path)/\(folder)/cmdline")
   }
 
-  func endDelivery() { remove("\(path)/proc/77") }
+  func endDelivery() { TemporaryFolder.remove("\(path)/proc/77") }
 
   private func installQueueProgram() throws {
     let script = """
@@ -180,16 +179,6 @@ final class Workbench {
       """
     try write(script, to: "\(path)/qmail/bin/qmail-queue")
     try Descriptor.open("\(path)/qmail/bin/qmail-queue", .readWrite).setPermissions(0o755)
-  }
-}
-
-/// Removes a tree.
-private func remove(_ path: String) {
-  if let directory = try? Descriptor.open(path, .directory), let names = try? directory.names() {
-    for name in names { remove("\(path)/\(name)") }
-    rmdir(path)
-  } else {
-    unlink(path)
   }
 }
 

@@ -1,3 +1,4 @@
+import Fixtures
 import Glibc
 
 /// A failed step of a test's own machinery, with errno where there is one.
@@ -13,12 +14,8 @@ let repository = #filePath.split(separator: "/").dropLast(3).reduce("") { "\($0)
 
 /// Makes a folder of its own, gives it to `body`, removes it.
 func withTemporaryFolder<T>(_ body: (String) throws -> T) throws -> T {
-  var template = Array("/tmp/qwarden-systemd-XXXXXX\0".utf8CString)
-  guard mkdtemp(&template) != nil else { throw LabError("mkdtemp") }
-  let path = String(
-    decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  defer { _ = try? run("/bin/rm", "-rf", path) }
-  return try body(path)
+  let folder = TemporaryFolder()
+  return try body(folder.path)
 }
 
 func contents(of path: String) throws -> [UInt8] {

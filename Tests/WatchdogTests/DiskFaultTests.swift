@@ -1,4 +1,4 @@
-import Preload
+import Fixtures
 import QmailSimulator
 import Testing
 

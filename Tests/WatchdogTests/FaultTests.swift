@@ -1,7 +1,7 @@
+import Fixtures
 import Foundation
 import GRDB
 import Glibc
-import Preload
 import Testing
 
 /// Faults injected into the real daemon: healthy, the fault begins, degraded as promised and said so once, the fault ends, healthy again by

@@ -1,10 +1,10 @@
 import Files
+import Fixtures
 import Foundation
 import GRDB
 import Glibc
 import Ledger
 import Mail
-import Preload
 import QmailSimulator
 import Testing
 
@@ -361,9 +361,8 @@ struct HardFaultTests {
     .enabled(if: canMount, "needs root, for mounts of its own"))
   func silentJournal() async throws {
     try await Turnstile.shared.within {
-      let folder = "/tmp/qwarden-journal-\(UUID().uuidString)"
-      try Folder.make(folder)
-      defer { try? FileManager.default.removeItem(atPath: folder) }
+      let place = TemporaryFolder()
+      let folder = place.path
       let journal = try UnixSocket.receiver(at: "\(folder)/socket")
       // As many as the kernel keeps for one who does not read.
       while Datagram.Socket().send([0], to: "\(folder)/socket") == 0 {}

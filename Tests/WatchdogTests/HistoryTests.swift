@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Foundation
 import Ledger
 import Mail
@@ -14,7 +15,8 @@ import Testing
 @testable import Watchdog
 
 @Suite("The history and recording") struct HistoryTests {
-  private let state = NSTemporaryDirectory() + "qwarden-history-\(UUID().uuidString)"
+  private let folder = TemporaryFolder()
+  private var state: String { folder.path }
   private let begin = Timestamp(seconds: 1_795_458_000)
   private let header: TraceReader.Header = {
     var header = TraceReader.Header()
@@ -46,8 +48,6 @@ import Testing
 
   @Test("an hour is a trace of its own, and all of them are read as one")
   func hours() throws {
-    try Folder.make(state)
-    defer { try? FileManager.default.removeItem(atPath: state) }
     var history = TrafficHistory(Policy.History(), state: state, header: header, at: begin)
     for minute in 0..<150 {
       let now = begin + .seconds(60 * minute)
@@ -67,8 +67,6 @@ import Testing
 
   @Test("a kill loses what was not flushed, and nothing of the next run")
   func killed() throws {
-    try Folder.make(state)
-    defer { try? FileManager.default.removeItem(atPath: state) }
     var history = TrafficHistory(Policy.History(), state: state, header: header, at: begin)
     for number in 0..<100 { history.add(arrival(number, at: begin)) }
     history.tend(at: begin + .seconds(3))
@@ -87,8 +85,6 @@ import Testing
 
   @Test("its size stays within the bound, the oldest goes first")
   func bounded() throws {
-    try Folder.make(state)
-    defer { try? FileManager.default.removeItem(atPath: state) }
     var policy = Policy.History()
     policy.size = 100_000
     var history = TrafficHistory(policy, state: state, header: header, at: begin)
@@ -112,8 +108,6 @@ import Testing
 
   @Test("what is older than it is to be kept goes at the next hour")
   func aged() throws {
-    try Folder.make(state)
-    defer { try? FileManager.default.removeItem(atPath: state) }
     let now = WallClock.now()
     var history = TrafficHistory(
       Policy.History(), state: state, header: header, at: now - .seconds(20 * 86_400))
@@ -136,8 +130,6 @@ import Testing
     "on a disk that is full nothing is kept, the trouble stands as long, and it goes on when there is room"
   )
   func fullDisk() throws {
-    try Folder.make(state)
-    defer { try? FileManager.default.removeItem(atPath: state) }
     // A file where the directory should be: every attempt fails.
     try Replacement.write([], to: "\(state)/history", mode: 0o600)
     var history = TrafficHistory(Policy.History(), state: state, header: header, at: begin)
@@ -160,8 +152,6 @@ import Testing
 
   @Test("size 0 keeps nothing")
   func none() throws {
-    try Folder.make(state)
-    defer { try? FileManager.default.removeItem(atPath: state) }
     var policy = Policy.History()
     policy.size = 0
     var history = TrafficHistory(policy, state: state, header: header, at: begin)
@@ -172,8 +162,7 @@ import Testing
 
   @Test("a recorded trace and the history replay to the storm that the daemon saw")
   func recorded() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let qmail = try SimulatedQmail.create(at: watched.qmail)
     let driver = TrafficDriver(
       qmail,

@@ -100,8 +100,7 @@ import Testing
   @Test(
     "of the usual places the one written to last is taken, and of equals the one followed before")
   func usual() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     func write(_ name: String, _ seconds: Int) throws -> String {
       let path = "\(watched.path)/\(name)"
       try Replacement.write(
@@ -152,8 +151,7 @@ import Testing
 
   @Test("every message of a storm is seen by queue and by log, and the status says so")
   func watched() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     try await watch(watched, messages: 100) { watchdog, written in
       #expect(
         await watched.wait(40) {
@@ -175,8 +173,7 @@ import Testing
   @Test(
     "after a restart the log is read from where the last run stopped; a reload may name another")
   func restart() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     try Folder.make(watched.state)
     let path = "\(watched.path)/send.log"
     func append(_ text: String) throws {
@@ -209,8 +206,7 @@ import Testing
 
   @Test("what a release put back is no evidence in the log either")
   func releases() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     var policy = Policy.Log()
     policy.source = .none
     let log = LogSource(policy, state: watched.path, at: start)

@@ -86,8 +86,7 @@ struct MetricsReader {
     "the daemon writes valid metrics during a storm, with no address in them, and takes them away at its end"
   )
   func written() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let qmail = try SimulatedQmail.create(at: watched.qmail)
     let driver = TrafficDriver(
       qmail,
@@ -126,8 +125,7 @@ struct MetricsReader {
 
   @Test("what is no regular file is not written over as metrics, nor taken away at the end")
   func onlyRegularFiles() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let path = "\(watched.path)/fifo.prom"
     try #require(mkfifo(path, 0o600) == 0)

@@ -1,5 +1,5 @@
 import Files
-import Preload
+import Fixtures
 import Testing
 
 @Suite(

@@ -55,8 +55,7 @@ import Testing
   @Test(
     "planted in the queue: passed over, neither followed nor waited for", arguments: Plant.allCases)
   func inQueue(_ plant: Plant) throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let entries = try queue(watched, messages: 6)
     let secret = "\(watched.path)/secret"
     try Replacement.write(Array("Ttop@secret\0".utf8), to: secret, mode: 0o600)
@@ -91,8 +90,7 @@ import Testing
     arguments: ["ledger.sqlite", "status.json", "lock", "daemon.lock", "quarantine"], Plant.allCases
   )
   func inState(_ name: String, _ plant: Plant) throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try queue(watched, messages: 1)
     let secret = "\(watched.path)/secret"
     try Replacement.write(Array("keep me\n".utf8), to: secret, mode: 0o600)
@@ -107,8 +105,7 @@ import Testing
     "planted in control: said, and nothing hangs", arguments: ["locals", "badmailfrom"],
     Plant.allCases)
   func inControl(_ name: String, _ plant: Plant) throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try queue(watched, messages: 1)
     let secret = "\(watched.path)/secret"
     try Replacement.write(Array("keep me\n".utf8), to: secret, mode: 0o600)

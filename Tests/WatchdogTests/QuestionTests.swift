@@ -1,5 +1,6 @@
 import Dispatch
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import QmailSimulator
@@ -10,16 +11,15 @@ import Testing
 
 /// A server by itself, with answers of the test's making.
 private final class Counter: Sendable {
-  let state: String
+  private let folder = TemporaryFolder()
+  var state: String { folder.path }
   let executor = DispatchExecutor(label: "test")
   let server: QuestionServer
   let asked = Witnessed<Question>()
 
   init(_ answer: @escaping @Sendable (Question) -> [[UInt8]]) throws {
-    state = "\(NSTemporaryDirectory())/qwarden-counter-\(UUID().uuidString)"
-    try Folder.make(state)
     let asked = asked
-    server = try QuestionServer(at: QuestionServer.path(state: state), on: executor) {
+    server = try QuestionServer(at: QuestionServer.path(state: folder.path), on: executor) {
       asked.add($0)
       return answer($0)
     }
@@ -28,7 +28,6 @@ private final class Counter: Sendable {
 
   func close() {
     executor.queue.sync { server.assumeIsolated { $0.stop() } }
-    try? FileManager.default.removeItem(atPath: state)
   }
 
   func connect() throws -> Descriptor {
@@ -189,8 +188,7 @@ private enum MSG { static let quiet = Int32(MSG_NOSIGNAL) }
 
   @Test("the running daemon answers, and after its end nobody does")
   func running() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let watchdog = try watched.watchdog(.brisk)
     watchdog.start {}

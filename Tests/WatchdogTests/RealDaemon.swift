@@ -1,8 +1,8 @@
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Mail
-import Preload
 import QmailQueue
 import QmailSimulator
 import Synchronization
@@ -199,7 +199,7 @@ final class FaultyMachine {
   ) throws {
     self.setsAside = setsAside
     self.disk = disk
-    let watched = try WatchedQmail()
+    let watched = WatchedQmail()
     self.watched = watched
     let clock = ClockShift()
     self.clock = clock
@@ -396,6 +396,5 @@ final class FaultyMachine {
   func end() async throws {
     driving.cancel()
     _ = try? await driving.value
-    watched.remove()
   }
 }

@@ -1,8 +1,8 @@
 import Files
+import Fixtures
 import Foundation
 import Ledger
 import Mail
-import Preload
 import QmailSimulator
 import Testing
 
@@ -16,7 +16,7 @@ struct UnwatchedClockTests {
   private let faults: String
 
   init() throws {
-    watched = try WatchedQmail()
+    watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let policy = "\(watched.path)/policy.yaml"
     places = ["--qmail", watched.qmail, "--state", watched.state, "--policy", policy]
@@ -42,7 +42,6 @@ struct UnwatchedClockTests {
   @Test(
     "the next daemon tells it and moves what is to run out; the one after it has nothing to say")
   func daemon() throws {
-    defer { watched.remove() }
     _ = try qwarden(["run", "--once"])
     _ = try qwarden(["block", "spam@bad.test", "--for", "1h"])
     let first = try qwarden(["run", "--once"], shift: Self.shift)
@@ -56,7 +55,6 @@ struct UnwatchedClockTests {
 
   @Test("a command that comes first moves it, and says so")
   func command() throws {
-    defer { watched.remove() }
     _ = try qwarden(["block", "spam@bad.test", "--for", "1h"])
     let said = try qwarden(["block", "@worse.test", "--for", "1h"], shift: -Self.shift)
     #expect(said.contains("note: the clock was set back by "), "\(said)")

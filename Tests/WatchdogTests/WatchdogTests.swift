@@ -32,8 +32,7 @@ import Testing
 
   @Test("an order that its command has left to the daemon is carried out and told of")
   func leftOrder() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let few = Traffic(.hijackedAccount, messages: 25, perSecond: 60, seed: 3)
     try await run(watched, few) { _ in
       let watchdog = try watched.watchdog(.brisk)
@@ -62,8 +61,7 @@ import Testing
 
   @Test("enforce: a hijacked account is blocked, its waiting mail set aside, nobody else's touched")
   func enforce() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     // Longer than any delay of a busy machine: it ends with the test, and mail must still come when the block stands.
     let lasting = Traffic(
       .hijackedAccount, messages: 5000, perSecond: 60, start: .seconds(6), seed: 5)
@@ -134,8 +132,7 @@ import Testing
 
   @Test("the loop stands still for a second, and no longer, where another process holds the ledger")
   func heldLedger() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let watchdog = try watched.watchdog(.brisk)
     let ledger = await watchdog.ledger
@@ -149,8 +146,7 @@ import Testing
 
   @Test("a damaged ledger: set aside, an alert, told in status, and the quarantine taken up again")
   func damagedLedger() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let qmail = try SimulatedQmail.create(at: watched.qmail, time: .virtual)
     qmail.exchanger = SteadyExchanger { _ in .deferral }
     let now = WallClock.now() - .seconds(10)
@@ -195,8 +191,7 @@ import Testing
 
   @Test("mail that a command takes out is no delivery in the storm's evidence")
   func ordered() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let qmail = try SimulatedQmail.create(
       at: watched.qmail,
       exchanger: SteadyExchanger {
@@ -247,8 +242,7 @@ import Testing
 
   @Test("observe: everything is said and nothing is done")
   func observe() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     var policy = Policy.brisk
     policy.mode = .observe
     try await run(watched, Self.flood) { _ in
@@ -268,8 +262,7 @@ import Testing
 
   @Test("a storm that goes on over a restart stays the same incident")
   func restart() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     var policy = Policy.brisk
     policy.blocking.isEnabled = false
     try await run(watched, Self.flood) { _ in
@@ -285,8 +278,7 @@ import Testing
 
   @Test("a policy that cannot be used is refused on reload, a good one comes into force")
   func reload() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let path = "\(watched.path)/policy.yaml"
     try Replacement.write(Array("mode: enforce\nmoed: x\n".utf8), to: path, mode: 0o600)
@@ -305,8 +297,7 @@ import Testing
 
   @Test("a queue that goes away is told of once, and watched again when it is back")
   func blindness() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let watchdog = try watched.watchdog(.brisk)
     watchdog.start {}
@@ -324,8 +315,7 @@ import Testing
 
   @Test("a second watchdog with the same state directory is refused")
   func twoAtOnce() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let first = try watched.watchdog(.unlogged)
     #expect(throws: Watchdog.AlreadyRunning.self) { try watched.watchdog(.unlogged) }
@@ -334,16 +324,14 @@ import Testing
 
   @Test("no queue is an error at the start, with the place in it")
   func noQueue() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let error = #expect(throws: QueueError.self) { try watched.watchdog(.unlogged) }
     #expect(error?.description.contains(watched.qmail) == true)
   }
 
   @Test("the status report comes back as it was written, and its line names counts and storms")
   func statusReport() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     var report = try watched.watchdog(.unlogged).runOnce()
     report.storms = [
@@ -360,8 +348,7 @@ import Testing
 
   @Test("a queue whose names are still being listed has at least so many messages")
   func partialStatus() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     var report = try watched.watchdog(.unlogged).runOnce()
     #expect(report.queue.isPartial == nil)
@@ -372,8 +359,7 @@ import Testing
 
   @Test("a stall that stands still is written into the ledger once a minute, and when it was left")
   func standingStall() async throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     var policy = Policy.brisk
     policy.detection.stallAfter = .seconds(1)

@@ -1,5 +1,5 @@
 import Files
-import Foundation
+import Fixtures
 import Ledger
 import Policy
 import QmailSimulator
@@ -18,19 +18,13 @@ final class Witness: EventSink {
   func events(_ id: MessageID) -> [Event] { events.filter { $0.id == id } }
 }
 
-/// A simulated qmail in a temporary directory, and a watchdog on it in this process.
+/// A place for a simulated qmail, and for a watchdog on it in this process.
 struct WatchedQmail {
-  let path: String
+  private let folder = TemporaryFolder()
+  var path: String { folder.path }
   var qmail: String { "\(path)/qmail" }
   var state: String { "\(path)/state" }
   let witness = Witness()
-
-  init() throws {
-    path = "/tmp/qwarden-watchdog-\(UUID().uuidString)"
-    try Folder.make(path)
-  }
-
-  func remove() { try? FileManager.default.removeItem(atPath: path) }
 
   func watchdog(_ policy: Policy, policyPath: String = "") throws -> Watchdog {
     try Watchdog(

@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Ledger
@@ -13,6 +14,7 @@ import Testing
 struct CommandTests {
   /// A simulated qmail at rest with a state directory and a policy, and the program on it.
   private final class Server {
+    private let folder = TemporaryFolder()
     let path: String
     let sim: SimulatedQmail
     var now = WallClock.now() - .seconds(1000)
@@ -21,8 +23,7 @@ struct CommandTests {
     }
 
     init() throws {
-      path = "/tmp/qwarden-command-\(UUID().uuidString)"
-      try Folder.make(path)
+      path = folder.path
       try Folder.make("\(path)/state")
       sim = try SimulatedQmail.create(
         at: "\(path)/qmail", time: .virtual, exchanger: SteadyExchanger { _ in .deferral })
@@ -35,8 +36,6 @@ struct CommandTests {
 
         """, to: "policy.yaml")
     }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
 
     func write(_ text: String, to name: String, mode: UInt32 = 0o644) throws {
       try Replacement.write(Array(text.utf8), to: "\(path)/\(name)", mode: mode)

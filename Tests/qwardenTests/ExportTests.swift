@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import QmailQueue
@@ -8,20 +9,8 @@ import Testing
 
 @Suite struct ExportTests {
   private final class Place {
-    let path: String
-    init() throws {
-      var template = Array("/tmp/qwarden-export-XXXXXX".utf8CString)
-      path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
-    }
-    deinit { Self.remove(path) }
-    private static func remove(_ path: String) {
-      if let folder = try? Descriptor.open(path, .directory), let names = try? folder.names() {
-        for name in names { remove("\(path)/\(name)") }
-        rmdir(path)
-      } else {
-        unlink(path)
-      }
-    }
+    private let folder = TemporaryFolder()
+    var path: String { folder.path }
     func message(_ text: String) throws -> QuarantinedBody {
       let file = try Descriptor.open("\(path)/m", [.readWrite, .create, .truncate])
       try file.write("envelope\(text)".utf8, at: 0)
@@ -61,7 +50,7 @@ import Testing
 
   @Test("an mbox file appears whole, keeps each message's bytes, and never replaces a file")
   func mbox() throws {
-    let place = try Place()
+    let place = Place()
     let file = try MboxFile("\(place.path)/out")
     let message = try place.message("Subject: x\n\nFrom me\nend")
     for sender in [Address("a b@x.test"), .null] {
@@ -88,7 +77,7 @@ import Testing
 
   @Test("a Maildir gets each message once, whole in new, and nothing stays in tmp")
   func maildir() throws {
-    let place = try Place()
+    let place = Place()
     let message = try place.message("From me\nSubject: x\n\nbody")
     for isFirst in [true, false] {
       let folder = try MaildirFolder("\(place.path)/box")

@@ -1,3 +1,4 @@
+import Fixtures
 import Foundation
 import Ledger
 import Mail
@@ -81,10 +82,8 @@ struct StrictReader {
   private func dossier(_ kind: StormKind = .relaySender, hostile: Bool = true) throws
     -> IncidentDossier
   {
-    let folder = NSTemporaryDirectory() + "qwarden-page-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let ledger = try Ledger("\(folder)/ledger.sqlite")
+    let folder = TemporaryFolder()
+    let ledger = try Ledger("\(folder.path)/ledger.sqlite")
     let began = Timestamp(seconds: 1_796_000_000)
     func after(_ seconds: Int) -> Timestamp { began + .seconds(seconds) }
     var evidence = Evidence()

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import Fixtures
 import Glibc
 import Policy
 import Response
@@ -119,15 +120,8 @@ import Testing
     arguments: [1, 5, 8])
   func formats(section: Int) throws {
     let groff = try #require(Self.formatter)
-    var template = Array("/tmp/qwarden-manual-XXXXXX".utf8CString)
-    try #require(mkdtemp(&template) != nil)
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let (page, complaints) = ("\(folder)/page", "\(folder)/complaints")
-    defer {
-      unlink(page)
-      unlink(complaints)
-      rmdir(folder)
-    }
+    let folder = TemporaryFolder()
+    let (page, complaints) = ("\(folder.path)/page", "\(folder.path)/complaints")
     try Replacement.write(Array(try Manual.page(section).utf8), to: page, mode: 0o644)
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)

@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Ledger
 import Mail
@@ -99,14 +100,14 @@ import Testing
 
   /// A simulated qmail and hands for it; time passes only in `pause`.
   private final class Yard {
+    private let folder = TemporaryFolder()
     let path: String
     let sim: SimulatedQmail
     let hands: Responder
     var now = WallClock.now() - .seconds(50_000)
 
     init() throws {
-      var template = Array("/tmp/qwarden-order-XXXXXX".utf8CString)
-      path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
+      path = folder.path
       sim = try SimulatedQmail.create(
         at: "\(path)/qmail", time: .virtual, exchanger: SteadyExchanger { _ in .deferral })
       try sim.start(at: now)
@@ -120,8 +121,6 @@ import Testing
         ledger: try Ledger("\(path)/state/ledger.sqlite"), policy: policy,
         control: try ControlDirectory(qmail: "\(path)/qmail").read(), dialect: .stock)
     }
-
-    deinit { Self.remove(path) }
 
     func inject(from sender: String) throws {
       try sim.inject(
@@ -150,16 +149,6 @@ import Testing
         pause: {
           if isMoving { self.pass(seconds: 0.2) } else { self.now = self.now + .seconds(1) }
         })
-    }
-
-    private static func remove(_ path: String) {
-      if let directory = try? Descriptor.open(path, .directory), let names = try? directory.names()
-      {
-        for name in names { remove("\(path)/\(name)") }
-        rmdir(path)
-      } else {
-        unlink(path)
-      }
     }
   }
 

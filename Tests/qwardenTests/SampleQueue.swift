@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import QmailQueue
@@ -7,12 +8,10 @@ import Synchronization
 /// A queue in a directory of its own under /tmp with the real messages of Tests/MailTests/Samples in it; removed with the fixture.
 final class SampleQueue {
   static let split = 23
-  let qmail: String
+  private let folder = TemporaryFolder()
+  var qmail: String { folder.path }
 
   init() throws {
-    var template = Array("/tmp/qwarden-list-XXXXXX".utf8CString)
-    mkdtemp(&template)
-    qmail = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     mkdir("\(qmail)/queue", 0o755)
     for kind in ["mess", "info", "local", "remote", "todo", "intd", "bounce"] {
       mkdir("\(qmail)/queue/\(kind)", 0o755)
@@ -32,21 +31,6 @@ final class SampleQueue {
         }
       }
     }
-  }
-
-  deinit {
-    for kind in ["mess", "info", "local", "remote", "todo", "intd", "bounce"] {
-      for part in [""] + (0..<Self.split).map({ "/\($0)" }) {
-        let path = "\(qmail)/queue/\(kind)\(part)"
-        for name in (try? Descriptor.open(path, .directory).names()) ?? [] {
-          unlink("\(path)/\(name)")
-        }
-        rmdir(path)
-      }
-      rmdir("\(qmail)/queue/\(kind)")
-    }
-    rmdir("\(qmail)/queue")
-    rmdir(qmail)
   }
 
   func put(_ kind: String, _ id: UInt64, _ bytes: [UInt8]) throws {

@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import QmailSimulator
@@ -8,17 +9,15 @@ import Testing
 
 /// A simulated qmail with a few messages in every state, whose qmail-send does not run.
 private final class CheckedQueue {
-  let directory: String
+  private let folder = TemporaryFolder()
+  var directory: String { folder.path }
   let qmail: SimulatedQmail
   let now = WallClock.now()
   let ids: [UInt64]
 
   init(split: Int = 5, todoIsSplit: Bool = false) throws {
-    var template = Array("/tmp/qwarden-check-XXXXXX".utf8CString)
-    try #require(mkdtemp(&template) != nil)
-    directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     let qmail = try SimulatedQmail.create(
-      at: "\(directory)/qmail", split: split, todoIsSplit: todoIsSplit, intdIsSplit: todoIsSplit,
+      at: "\(folder.path)/qmail", split: split, todoIsSplit: todoIsSplit, intdIsSplit: todoIsSplit,
       exchanger: SteadyExchanger { _ in .deferral })
     self.qmail = qmail
     let now = now
@@ -34,8 +33,6 @@ private final class CheckedQueue {
     qmail.stop(at: now)
     ids = taken + [try inject("z@far.test")]
   }
-
-  deinit { QueueFixture.removeTree(directory) }
 
   var layout: QueueLayout { get throws { try QueueLayout.read(qmail: qmail.qmail) } }
 

@@ -1,19 +1,19 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import QmailQueue
 
 /// A made queue (split 3) and an empty place for a store, in a directory of their own that goes away with it.
 final class HandsFixture {
+  private let folder = TemporaryFolder()
   let home: String
   let layout: QueueLayout
   var queue: String { layout.queue }
   var storePath: String { "\(home)/quarantine" }
 
   init() throws {
-    var template = Array("/tmp/qwarden-hands-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw FileError("make", "/tmp/qwarden-hands") }
-    home = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    home = folder.path
     mkdir("\(home)/queue", 0o755)
     mkdir("\(home)/bin", 0o755)
     for folder in ["mess", "info", "local", "remote", "todo", "intd", "bounce", "pid", "lock"] {
@@ -22,17 +22,6 @@ final class HandsFixture {
       for part in 0..<3 { mkdir("\(home)/queue/\(folder)/\(part)", 0o755) }
     }
     layout = try QueueLayout.read(qmail: home)
-  }
-
-  deinit { Self.remove(home) }
-
-  private static func remove(_ path: String) {
-    if let directory = try? Descriptor.open(path, .directory), let names = try? directory.names() {
-      for name in names { remove("\(path)/\(name)") }
-      rmdir(path)
-    } else {
-      unlink(path)
-    }
   }
 
   func store() throws -> QuarantineStore { try QuarantineStore(path: storePath, creating: true) }
@@ -112,7 +101,7 @@ final class HandsFixture {
     -> DeliveriesInFlight
   {
     let proc = "\(home)/proc"
-    Self.remove(proc)
+    TemporaryFolder.remove(proc)
     mkdir(proc, 0o755)
     mkdir("\(proc)/1", 0o755)
     try write("init\n", to: "\(proc)/1/comm")

@@ -1,27 +1,18 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import QmailQueue
 
 /// A log in a directory of its own under /tmp, removed with the fixture.
 final class LogFixture {
-  let folder: String
+  private let place = TemporaryFolder()
+  var folder: String { place.path }
   /// Half a second later at each line.
   private(set) var clock = LogFixture.start
   private var number: UInt64 = 0
 
   static let start = Timestamp(seconds: 1_795_455_662)
-
-  init() {
-    var template = Array("/tmp/qwarden-log-XXXXXX".utf8CString)
-    mkdtemp(&template)
-    folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
-
-  deinit {
-    for name in names { unlink(path(name)) }
-    rmdir(folder)
-  }
 
   var names: [String] { ((try? Descriptor.open(folder, .directory).names()) ?? []).sorted() }
 

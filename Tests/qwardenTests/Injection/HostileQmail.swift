@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Mail
@@ -15,7 +16,8 @@ final class HostileQmail {
     var error: [UInt8]
   }
 
-  let path: String
+  private let folder = TemporaryFolder()
+  var path: String { folder.path }
   let program: String
   /// The messages' bytes as they lie in the queue, by subject.
   private(set) var messages: [String: [UInt8]] = [:]
@@ -34,19 +36,11 @@ final class HostileQmail {
 
   /// nil where the program has not been built.
   init?() throws {
-    program =
-      (CommandLine.arguments.first.flatMap { _ in
-        try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-      } ?? "").split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/qwarden"
-    guard access(program, X_OK) == 0 else { return nil }
-    var template = Array("/tmp/qwarden-hostile-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw FileError("create", "/tmp") }
-    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    guard let built = BuiltProgram.path else { return nil }
+    program = built
     try Folder.make("\(path)/journal")
     try fill()
   }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
 
   private func fill() throws {
     let qmail = try SimulatedQmail.create(at: qmail)

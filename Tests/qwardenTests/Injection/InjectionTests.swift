@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Foundation
 import Glibc
 import Ledger
@@ -82,7 +83,7 @@ import Testing
 
   @Test("the ledger gives back every byte")
   func ledger() throws {
-    let folder = try TemporaryFolder()
+    let folder = TemporaryFolder()
     let ledger = try Ledger("\(folder.path)/ledger.sqlite")
     // No file of the queue holds a NUL, and no column of text does: it ends there.
     let injections = Injection.all.filter { !$0.hasNUL }

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 import Glibc
 
@@ -20,10 +21,7 @@ public final class Shim: Sendable {
 
   /// - Returns: the shared library's path; nil where there is no compiler.
   public static func compile(_ source: String) -> String? {
-    var template = Array("/tmp/qwarden-shim-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { return nil }
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    guard
+    guard let folder = try? Folder.makeTemporary("qwarden-shim"),
       (try? source.write(toFile: "\(folder)/shim.c", atomically: false, encoding: .utf8)) != nil
     else { return nil }
     let compiler = Process()
