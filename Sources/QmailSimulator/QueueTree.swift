@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Mail
+import QmailQueue
 
 /// The files of `QMAIL/queue` and the few calls that the two simulated programs make on them.
 struct QueueTree: Sendable {
@@ -9,10 +10,6 @@ struct QueueTree: Sendable {
   let split: UInt64
   let todoIsSplit: Bool
   let intdIsSplit: Bool
-
-  enum Kind: String, CaseIterable {
-    case mess, info, local, remote, todo, intd, bounce
-  }
 
   init(qmail: String, split: Int, todoIsSplit: Bool, intdIsSplit: Bool) {
     self.qmail = qmail
@@ -36,7 +33,7 @@ struct QueueTree: Sendable {
       intdIsSplit: try folders("intd") > 0)
   }
 
-  func isSplit(_ kind: Kind) -> Bool {
+  func isSplit(_ kind: QueueFile) -> Bool {
     switch kind {
     case .mess, .info, .local, .remote: true
     case .todo: todoIsSplit
@@ -45,10 +42,10 @@ struct QueueTree: Sendable {
     }
   }
 
-  func path(_ kind: Kind, _ id: UInt64) -> String { "\(queue)/\(name(kind, id))" }
+  func path(_ kind: QueueFile, _ id: UInt64) -> String { "\(queue)/\(name(kind, id))" }
 
   /// `mess/13/1412638`, as qmail's own messages name it.
-  func name(_ kind: Kind, _ id: UInt64) -> String {
+  func name(_ kind: QueueFile, _ id: UInt64) -> String {
     isSplit(kind) ? "\(kind.rawValue)/\(id % split)/\(id)" : "\(kind.rawValue)/\(id)"
   }
 
@@ -57,7 +54,7 @@ struct QueueTree: Sendable {
     try folder(qmail, 0o755)
     for name in ["bin", "control"] { try folder("\(qmail)/\(name)", 0o755) }
     try folder(queue, 0o750)
-    for kind in Kind.allCases {
+    for kind in QueueFile.allCases {
       let mode: mode_t = kind == .mess || kind == .todo ? 0o750 : 0o700
       try folder("\(queue)/\(kind.rawValue)", mode)
       guard isSplit(kind) else { continue }
@@ -92,7 +89,7 @@ struct QueueTree: Sendable {
   }
 
   /// The numbers in a split or flat directory, ascending; names that are no numbers are passed over.
-  func numbers(_ kind: Kind) throws(FileError) -> [UInt64] {
+  func numbers(_ kind: QueueFile) throws(FileError) -> [UInt64] {
     var ids: [UInt64] = []
     func list(_ path: String) throws(FileError) {
       try Descriptor.open(path, .directory).forEachName { name, isDirectory in
@@ -108,7 +105,7 @@ struct QueueTree: Sendable {
   }
 
   /// nil where that cannot be told: qmail-send then tries again later.
-  func exists(_ kind: Kind, _ id: UInt64) -> Bool? {
+  func exists(_ kind: QueueFile, _ id: UInt64) -> Bool? {
     do {
       _ = try FileStatus.of(path(kind, id))
       return true
@@ -116,7 +113,7 @@ struct QueueTree: Sendable {
   }
 
   /// True also when it was not there.
-  func remove(_ kind: Kind, _ id: UInt64) -> Bool {
+  func remove(_ kind: QueueFile, _ id: UInt64) -> Bool {
     Glibc.unlink(path(kind, id)) == 0 || errno == ENOENT
   }
 

@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Mail
+import QmailQueue
 
 /// The simulated qmail-send, from start to exit: the loop of qmail-send.c with the same order of file operations and log lines.
 final class SendProcess {
@@ -178,7 +179,7 @@ final class SendProcess {
   }
 
   private func warn(
-    _ qmail: SimulatedQmail, _ now: Timestamp, _ trouble: String, _ kind: QueueTree.Kind,
+    _ qmail: SimulatedQmail, _ now: Timestamp, _ trouble: String, _ kind: QueueFile,
     _ id: UInt64, _ remark: String? = nil
   ) {
     qmail.onLog?(
@@ -207,7 +208,7 @@ final class SendProcess {
     guard let size = try? FileStatus.of(tree.path(.mess, id)).size else {
       return warn(qmail, now, "unable to stat", .mess, id)
     }
-    for kind in [QueueTree.Kind.local, .remote, .info] where !tree.remove(kind, id) {
+    for kind in [QueueFile.local, .remote, .info] where !tree.remove(kind, id) {
       return warn(qmail, now, "unable to unlink", kind, id)
     }
     let stamp = qmail.time == .virtual ? now : nil
@@ -249,7 +250,7 @@ final class SendProcess {
     }
   }
 
-  private func create(_ kind: QueueTree.Kind, _ id: UInt64) throws(FileError) -> Descriptor {
+  private func create(_ kind: QueueFile, _ id: UInt64) throws(FileError) -> Descriptor {
     try tree.create(tree.path(kind, id))
   }
 
@@ -335,7 +336,7 @@ final class SendProcess {
     var due = job.retry
     if job.hasReachedEnd && job.pending == 0 {
       if unlink(tree.path(channel.kind, id)) == 0 {
-        let other = channel == .local ? QueueTree.Kind.remote : .local
+        let other = channel == .local ? QueueFile.remote : .local
         if tree.exists(other, id) == true { return }
         return finished.insert(id, due: now.wholeSeconds)
       }
@@ -454,7 +455,7 @@ final class SendProcess {
 
   /// messdone: a bounce if there is one to send, then info, intd, mess.
   private func endMessage(_ id: UInt64, _ qmail: SimulatedQmail, _ now: Timestamp) {
-    for kind in [QueueTree.Kind.local, .remote, .todo] where tree.exists(kind, id) == true {
+    for kind in [QueueFile.local, .remote, .todo] where tree.exists(kind, id) == true {
       return
     }
     if tree.exists(.info, id) == false { return }
@@ -572,7 +573,7 @@ extension [UInt8] {
 }
 
 extension Channel {
-  fileprivate var kind: QueueTree.Kind { self == .local ? .local : .remote }
+  fileprivate var kind: QueueFile { self == .local ? .local : .remote }
 }
 
 extension Timestamp {

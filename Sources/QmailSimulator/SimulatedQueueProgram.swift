@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Mail
+import QmailQueue
 
 /// Why a message was not queued, as qmail-queue(8) says it by its exit code: 11 to 40 are permanent, the others temporary.
 public struct QueueRefusal: Error, Hashable, Sendable, CustomStringConvertible {

@@ -2,6 +2,7 @@ import Files
 import Fixtures
 import Glibc
 import Mail
+import QmailQueue
 import Testing
 
 @testable import QmailSimulator

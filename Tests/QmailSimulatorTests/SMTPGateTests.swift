@@ -1,6 +1,7 @@
 import Glibc
 import Files
 import Mail
+import QmailQueue
 import Testing
 
 @testable import QmailSimulator

@@ -2,6 +2,7 @@ import Files
 import Fixtures
 import Glibc
 import Mail
+import QmailQueue
 
 @testable import QmailSimulator
 
@@ -52,9 +53,9 @@ final class Sandbox {
     qmail.advance(to: zero + .seconds(to), from: zero + .seconds(from))
   }
 
-  func path(_ kind: QueueTree.Kind, _ id: UInt64) -> String { qmail.tree.path(kind, id) }
+  func path(_ kind: QueueFile, _ id: UInt64) -> String { qmail.tree.path(kind, id) }
 
-  func text(_ kind: QueueTree.Kind, _ id: UInt64) -> String? {
+  func text(_ kind: QueueFile, _ id: UInt64) -> String? {
     (try? Descriptor.open(path(kind, id)).readAll(limit: 1 << 24)).map {
       String(decoding: $0, as: UTF8.self)
     }
@@ -64,7 +65,7 @@ final class Sandbox {
   var files: [String] { listTree("\(directory)/qmail/queue").filter { !$0.hasPrefix("lock/") } }
 
   /// What a stranger does to retire a message: `T` becomes `D`, in place.
-  func mark(_ kind: QueueTree.Kind, _ id: UInt64) throws {
+  func mark(_ kind: QueueFile, _ id: UInt64) throws {
     let file = try Descriptor.open(path(kind, id), .readWrite)
     var start = true
     for (offset, byte) in try file.readAll(limit: 1 << 20).enumerated() {

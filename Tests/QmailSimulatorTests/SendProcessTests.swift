@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Mail
+import QmailQueue
 import Testing
 
 @testable import QmailSimulator
@@ -17,7 +18,7 @@ import Testing
     #expect(box.text(.info, id) == "Fjoe@mx.test\0")
     #expect(box.text(.local, id) == "Ta@mx.test\0Tc@LOCALHOST\0Tbare@mx.test\0")
     #expect(box.text(.remote, id) == "Tb@Far.example\0")
-    for kind in [QueueTree.Kind.info, .local, .remote] {
+    for kind in [QueueFile.info, .local, .remote] {
       let file = try FileStatus.of(box.path(kind, id))
       #expect(file.permissions == 0o600 && file.modified == box.zero)
     }
@@ -312,7 +313,7 @@ import Testing
   func marksWhileInTodo() throws {
     let box = try Sandbox(exchanger: SteadyExchanger { _ in .deferral }, started: false)
     let id = try box.send("x@mx.test", to: "a@far.example")
-    for (kind, text) in [(QueueTree.Kind.info, "Fx@mx.test\0"), (.remote, "Da@far.example\0")] {
+    for (kind, text) in [(QueueFile.info, "Fx@mx.test\0"), (.remote, "Da@far.example\0")] {
       try Descriptor.open(box.path(kind, id), [.write, .create]).write(text.utf8, at: 0)
     }
     try box.qmail.start(at: box.zero)

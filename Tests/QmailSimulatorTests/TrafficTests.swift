@@ -1,4 +1,5 @@
 import Mail
+import QmailQueue
 import Testing
 
 @testable import QmailSimulator
