@@ -40,7 +40,9 @@ public struct OwnLine: Sendable, Hashable {
       return true
     }
     guard SenderGrammar.objection(to: sender) == nil, skip(" until ") else { return nil }
-    let until = Timestamp(iso8601: tail.prefix(20))
+    // What is no date as it was written is no date of ours.
+    let date = Text.decode(tail.prefix(20))
+    let until = Timestamp(iso8601: date).flatMap { $0.iso8601 == date ? $0 : nil }
     tail = tail.dropFirst(until == nil ? tail.prefix { $0 == UInt8(ascii: "?") }.count : 20)
     var incident: Int?
     if skip(", incident ") {
@@ -52,34 +54,5 @@ public struct OwnLine: Sendable, Hashable {
     self.init(
       sender: sender, until: until, incident: incident,
       reason: String(decoding: tail, as: UTF8.self))
-  }
-}
-
-extension Timestamp {
-  /// Reads back what ``iso8601`` writes for the years 1970 to 9999; nil for anything else.
-  fileprivate init?(iso8601 text: ArraySlice<UInt8>) {
-    let form = Array("dddd-dd-ddTdd:dd:ddZ".utf8)
-    guard text.count == form.count else { return nil }
-    var numbers = [0]
-    for (byte, expected) in zip(text, form) {
-      if expected == UInt8(ascii: "d") {
-        guard (48...57).contains(byte) else { return nil }
-        numbers[numbers.count - 1] = numbers[numbers.count - 1] * 10 + Int(byte - 48)
-      } else {
-        guard byte == expected else { return nil }
-        numbers.append(0)
-      }
-    }
-    // Howard Hinnant's days_from_civil.
-    let year = numbers[1] > 2 ? numbers[0] : numbers[0] - 1
-    let era = year / 400
-    let yoe = year - era * 400
-    let doy = (153 * ((numbers[1] + 9) % 12) + 2) / 5 + numbers[2] - 1
-    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
-    let seconds = days * 86_400 + numbers[3] * 3600 + numbers[4] * 60 + numbers[5]
-    self.init(
-      nanoseconds: Int64(seconds).multipliedReportingOverflow(by: 1_000_000_000).partialValue)
-    // Refuses 31 February and years outside the range by writing it again.
-    guard Array(self.iso8601.utf8) == Array(text) else { return nil }
   }
 }

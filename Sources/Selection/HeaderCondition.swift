@@ -32,11 +32,11 @@ public struct DateCondition: Sendable, Hashable {
       return nil
     }
     let at = moment.nanoseconds
-    let length: Int64 = text.contains("T") ? 60_000_000_000 : 86_400_000_000_000
-    range =
-      first == ">" ? at..<Int64.max : first == "<" ? Int64.min..<at : at..<(at + length)
+    let end = (moment + .seconds(text.contains("T") ? 60 : 86_400)).nanoseconds
+    range = first == ">" ? at..<Int64.max : first == "<" ? Int64.min..<at : at..<end
   }
 
+  /// Whether a message of this date is meant.
   public func holds(for date: Timestamp) -> Bool { range.contains(date.nanoseconds) }
 }
 

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import Mail
 import Replay
 import Storms
@@ -85,25 +84,7 @@ extension Timestamp {
       self.init(seconds: seconds)
       return
     }
-    let bytes = Array(text.utf8)
-    guard bytes.count == 20, text.hasSuffix("Z") else { return nil }
-    func number(_ range: Range<Int>) -> Int? {
-      Int(String(decoding: bytes[range], as: UTF8.self))
-    }
-    guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10),
-      let hour = number(11..<13), let minute = number(14..<16), let second = number(17..<19),
-      (1970...2200).contains(year), (1...12).contains(month)
-    else { return nil }
-    var parts = tm()
-    parts.tm_year = Int32(year - 1900)
-    parts.tm_mon = Int32(month - 1)
-    parts.tm_mday = Int32(day)
-    parts.tm_hour = Int32(hour)
-    parts.tm_min = Int32(minute)
-    parts.tm_sec = Int32(second)
-    let time = Timestamp(nanoseconds: Int64(timegm(&parts)) * 1_000_000_000)
-    // What is no date of the calendar comes out as another.
-    guard time.iso8601 == text else { return nil }
+    guard let time = Timestamp(iso8601: text), time.iso8601 == text else { return nil }
     self = time
   }
 }

@@ -69,6 +69,8 @@ import Testing
       ("Mon Nov 23 17:41:04 2026", "2026-11-23T17:41:04Z"),
       ("23-Nov-2026 17:41:04 +0100", "2026-11-23T16:41:04Z"),
       ("29 Feb 2024 00:00:00 +0000", "2024-02-29T00:00:00Z"),
+      // The last moment that can be told.
+      ("11 Apr 2262 23:47:16 -0100", "2262-04-11T23:47:16Z"),
     ])
   func dates(_ text: String, _ expected: String) {
     #expect(HeaderDate.parse(Array(text.utf8))?.iso8601 == expected)
@@ -78,6 +80,7 @@ import Testing
     "what is no date is none",
     arguments: [
       "", "yesterday", "32 Nov 2026", "29 Feb 2026 00:00", "1 Jan 2026 25:00", "1 Jan 99999",
+      "12 Apr 2262",
       "1:2:3:4",
     ])
   func noDates(_ text: String) { #expect(HeaderDate.parse(Array(text.utf8)) == nil) }

@@ -57,6 +57,7 @@ import Testing
     arguments: [
       (">2026-11-23", true), (">2026-11-23T16:42", false), ("<2026-11-24", true),
       ("<2026-11-23T16:41", false), ("2026-11-23", true), ("2026-11-22", false),
+      ("2262-04-11", false),
     ])
   func dates(_ bound: String, _ expected: Bool) throws {
     let condition = try #require(DateCondition(bound))

@@ -51,7 +51,7 @@ public enum HeaderDate {
         year: year, month: month, day: day, hour: time.hour, minute: time.minute,
         second: time.second)
     else { return nil }
-    return Timestamp(nanoseconds: moment.nanoseconds - Int64(offset) * 1_000_000_000)
+    return moment - .seconds(offset)
   }
 
   /// Lower-cased words without comments; `23-Nov-2026` is three words.
@@ -85,13 +85,14 @@ extension UInt8 {
 }
 
 extension Timestamp {
-  /// A moment by its UTC calendar fields, in the years 1900 to 2200; nil when a field is out of its range. A leap second is the second after.
+  /// A moment by its UTC calendar fields, from the year 1900 to the last moment there is (in 2262); nil when a field is out of its range. A leap second
+  /// is the second after.
   public init?(
     year: Int, month: Int, day: Int, hour: Int = 0, minute: Int = 0, second: Int = 0
   ) {
     let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
     let lengths = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-    guard (1900...2200).contains(year), (1...12).contains(month),
+    guard (1900...2262).contains(year), (1...12).contains(month),
       (1...lengths[month - 1]).contains(day), (0..<24).contains(hour), (0..<60).contains(minute),
       (0...60).contains(second)
     else { return nil }
@@ -101,8 +102,10 @@ extension Timestamp {
     let yoe = y - era * 400
     let doy = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
     let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
-    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
-    self.init(nanoseconds: Int64(seconds) * 1_000_000_000)
+    let seconds = Int64(((days * 24 + hour) * 60 + minute) * 60 + second)
+    let (nanoseconds, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    if overflow { return nil }
+    self.init(nanoseconds: nanoseconds)
   }
 
   /// `2026-11-23`, `2026-11-23T17:41` or `2026-11-23T17:41:04`, a `Z` at the end allowed, read as UTC.
