@@ -4,13 +4,12 @@ import Mail
 /// every `halfLife`.
 ///
 /// With capacity c and total decayed weight W, a key heavier than W/c is always held, and the weight of a held key is too high
-/// by at most its ``error(at:)``. The value of a key begins afresh when the key comes in, so counts kept in it are never too high.
+/// by at most W/c. The value of a key begins afresh when the key comes in, so counts kept in it are never too high.
 struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
   private var keys: [Key] = []
   private var values: [Value] = []
   /// Weights in units that grow with time, so that decaying all of them costs nothing and the heap stays valid.
   private var weights: [Double] = []
-  private var errors: [Double] = []
   private var slots: [Key: Int] = [:]
   /// A min-heap of slots by weight, and where each slot stands in it.
   private var heap: [Int] = []
@@ -32,7 +31,6 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     keys = Array(repeating: sample.key, count: capacity)
     values = Array(repeating: sample.value, count: capacity)
     weights = Array(repeating: 0, count: capacity)
-    errors = Array(repeating: 0, count: capacity)
     heap = Array(repeating: 0, count: capacity)
     places = Array(repeating: 0, count: capacity)
     slots.reserveCapacity(capacity)
@@ -49,7 +47,6 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     keys.removeAll(keepingCapacity: true)
     values.removeAll(keepingCapacity: true)
     weights.removeAll(keepingCapacity: true)
-    errors.removeAll(keepingCapacity: true)
     heap.removeAll(keepingCapacity: true)
     places.removeAll(keepingCapacity: true)
     slots.removeAll(keepingCapacity: true)
@@ -83,7 +80,6 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
       keys.append(key)
       values.append(new())
       weights.append(weight * unit)
-      errors.append(0)
       places.append(heap.count)
       heap.append(slot)
       slots[key] = slot
@@ -95,7 +91,6 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     slots[key] = slot
     keys[slot] = key
     values[slot] = new()
-    errors[slot] = weights[slot]
     weights[slot] += weight * unit
     sink(0)
     return slot
@@ -105,12 +100,6 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
   func weight(of key: Key, at time: Timestamp) -> Double {
     guard let slot = slots[key], let epoch else { return 0 }
     return weights[slot] / scale(time, epoch)
-  }
-
-  /// By how much ``weight(of:at:)`` may be too high.
-  func error(of key: Key, at time: Timestamp) -> Double {
-    guard let slot = slots[key], let epoch else { return 0 }
-    return errors[slot] / scale(time, epoch)
   }
 
   /// The heaviest keys first, with their decayed weights.
@@ -134,10 +123,7 @@ struct HeavyHitters<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     if halvings > 500 {
       // Long before doubles overflow: forget what has decayed to nothing and count from now on.
       let shrink = exp2Approximation(-min(halvings, 1000))
-      for slot in weights.indices {
-        weights[slot] *= shrink
-        errors[slot] *= shrink
-      }
+      for slot in weights.indices { weights[slot] *= shrink }
       epoch = time
       return 1
     }

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Tables of fixed size")
 struct TableTests {
-  @Test("heavy hitters stay, whatever crowd of light ones passes, with an error that is known")
+  @Test("heavy hitters stay, whatever crowd of light ones passes, with an error that is bounded")
   func heavyHitters() {
     var table = HeavyHitters<Int, Int>(capacity: 100)
     for round in 0..<20_000 {
@@ -14,9 +14,7 @@ struct TableTests {
     }
     #expect(table.count == 100)
     let weight = table.weight(of: 7, at: start)
-    let error = table.error(of: 7, at: start)
-    #expect(weight >= 2000 && weight - error <= 2000)
-    #expect(error <= 22_000.0 / 100)
+    #expect(weight >= 2000 && weight <= 2000 + 22_000.0 / 100)
     #expect(table.heaviest(1, at: start).first?.key == 7)
     // Weights halve.
     #expect(abs(table.weight(of: 7, at: start + .seconds(600)) - weight / 2) < 1)
