@@ -63,6 +63,7 @@ public struct Descriptor: ~Copyable, Sendable {
     return Descriptor(owning: number, path: shown)
   }
 
+  /// Status of what is open, now.
   public func status() throws(FileError) -> FileStatus {
     var status = stat()
     guard fstat(number, &status) == 0 else { throw FileError("look at", path) }
@@ -177,10 +178,12 @@ public struct Descriptor: ~Copyable, Sendable {
     guard clinux_syncfs(number) == 0 else { throw FileError("flush the filesystem of", path) }
   }
 
+  /// Sets the permission bits, whatever the umask says.
   public func setPermissions(_ mode: UInt32) throws(FileError) {
     guard fchmod(number, mode) == 0 else { throw FileError("set the mode of", path) }
   }
 
+  /// Gives it to another user and group; only root may.
   public func setOwner(uid: UInt32, gid: UInt32) throws(FileError) {
     guard fchown(number, uid, gid) == 0 else { throw FileError("set the owner of", path) }
   }
@@ -208,6 +211,8 @@ public struct Descriptor: ~Copyable, Sendable {
     }
   }
 
+  /// Removes a file of this directory.
+  /// - Throws: also where there is none of that name.
   public func unlink(_ name: String) throws(FileError) {
     guard unlinkat(number, name, 0) == 0 else { throw FileError("remove", "\(path)/\(name)") }
   }

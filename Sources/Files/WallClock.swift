@@ -3,6 +3,7 @@ import Mail
 
 /// The one place that reads the clock. Only the Watchdog and the commands ask it; what detects and plans is handed timestamps.
 public enum WallClock {
+  /// The time of day, as it is set.
   public static func now() -> Timestamp {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)

@@ -60,6 +60,7 @@ extension Ledger {
     }
   }
 
+  /// A storm as it was last written down; nil when there is no incident of this number.
   public func incident(_ number: Int) throws(LedgerError) -> Storm? {
     try read { database in
       try Row.fetchOne(

@@ -191,7 +191,7 @@ public final class Ledger: Sendable {
   }
 
   /// Opens what stands at ``path`` in place of the file that is open: it was found damaged, or is not there any more. Damaged, it is set
-  /// aside first, as ``openSound(_:at:)`` does.
+  /// aside first, as ``openSound(_:at:patience:)`` does.
   /// - Returns: where a damaged one is now.
   public func reopen(at now: Timestamp) throws(LedgerError) -> String? {
     let wasInPlace = isInPlace

@@ -123,6 +123,7 @@ extension Ledger {
     }
   }
 
+  /// The row of this number; nil when there is none, or none any more.
   public func quarantine(number: Int64) throws(LedgerError) -> QuarantineRecord? {
     try read { database in
       try Row.fetchOne(

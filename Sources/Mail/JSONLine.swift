@@ -48,6 +48,7 @@ public struct JSONLine: Sendable {
   public mutating func add(_ key: String, _ values: [UInt64]) {
     addArray(key, values) { $1 += String($0).utf8 }
   }
+  /// For what is not known or not there.
   public mutating func addNull(_ key: String) {
     addKey(key)
     bytes += "null".utf8

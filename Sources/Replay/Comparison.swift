@@ -82,11 +82,13 @@ public struct Comparison: Sendable {
     self.second = Replay(policy: second, header: header)
   }
 
+  /// The trace goes on with other names of this server.
   public mutating func rename(_ header: TraceReader.Header) {
     first.rename(header)
     second.rename(header)
   }
 
+  /// Shows one observation to both.
   public mutating func observe(_ observation: Observation) {
     for event in first.observe(observation) { take(event, isSecond: false) }
     for event in second.observe(observation) { take(event, isSecond: true) }

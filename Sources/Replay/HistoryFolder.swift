@@ -60,6 +60,7 @@ public struct HistoryFolder: Sendable {
     }
   }
 
+  /// Removes a segment for good.
   public func remove(_ segment: Segment) throws(FileError) {
     try Descriptor.open(path, .directory).unlink(segment.name)
   }

@@ -54,6 +54,7 @@ public struct UnprocessedMessage: Sendable, Hashable {
     written = mess.modified
   }
 
+  /// What has become of it by now.
   public enum State: Sendable, Hashable {
     case waiting
     /// Taken in by qmail-send, under this identity.
@@ -61,6 +62,7 @@ public struct UnprocessedMessage: Sendable, Hashable {
     case gone
   }
 
+  /// Looks at the queue.
   public func state(in layout: QueueLayout) -> State {
     switch EntryReader(layout: layout).read(identity.id) {
     case .gone: return .gone

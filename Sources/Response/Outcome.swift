@@ -29,6 +29,7 @@ public enum Outcome: Sendable, Hashable {
   /// Not done. It is tried again where that can help.
   case failed(Failure)
 
+  /// A piece of work that was not done, and why.
   public struct Failure: Error, Sendable, Hashable, CustomStringConvertible {
     /// What was to be done: `block`, `unblock`, `quarantine`, `release`, `expire`, `recover`.
     public var action: String

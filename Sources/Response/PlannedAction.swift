@@ -2,6 +2,7 @@ import Mail
 
 /// One thing that the planner wants done, or would want done if nothing held its hand.
 public struct PlannedAction: Sendable, Hashable {
+  /// What is to be done.
   public enum Action: Sendable, Hashable {
     /// Tell the administrator. Always performed.
     case alert
@@ -20,6 +21,7 @@ public struct PlannedAction: Sendable, Hashable {
     }
   }
 
+  /// Whether it is, and if not, why not.
   public enum Decision: Sendable, Hashable {
     case perform
     /// A full sentence that tells the administrator why, and what to do where something can be done.

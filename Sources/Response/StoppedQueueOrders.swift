@@ -71,7 +71,7 @@ extension Responder {
     }
   }
 
-  /// The same order as in ``retire(_:_:_:)``: copies durable and recorded before a file of the queue is touched, and the removals durable
+  /// The same order as in ``retire(_:_:_:_:)``: copies durable and recorded before a file of the queue is touched, and the removals durable
   /// before they are recorded.
   private func retireUnprocessed(
     _ rows: [QuarantineRecord], _ now: Timestamp, _ outcomes: inout [Outcome]

@@ -126,5 +126,6 @@ public struct SizeCondition: Sendable, Hashable {
     bound = number * factor + (inclusive ? 0 : wantsMore ? 1 : -1)
   }
 
+  /// Whether a message of so many bytes is meant.
   public func holds(for size: Int64) -> Bool { wantsMore ? size >= bound : size <= bound }
 }

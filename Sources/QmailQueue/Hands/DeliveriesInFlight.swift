@@ -8,6 +8,7 @@ import Mail
 /// `bin/qmail-local -- USER HOME LOCAL DASH EXT DOMAIN SENDER DEFAULT`. They do not tell the entry's number; `/proc/PID/fd/0` does, but
 /// needs CAP_SYS_PTRACE. Arguments are hostile bytes, only compared.
 public struct DeliveriesInFlight: Sendable {
+  /// A delivery program at work, by its command line.
   public struct Delivery: Hashable, Sendable {
     public var pid: Int32
     public var channel: Channel

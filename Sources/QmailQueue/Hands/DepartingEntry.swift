@@ -14,6 +14,7 @@ public struct DepartingEntry: Sendable, Hashable {
     self.layout = layout
   }
 
+  /// How far it is.
   public enum State: Hashable, Sendable {
     /// qmail-send has removed it.
     case gone
@@ -23,6 +24,8 @@ public struct DepartingEntry: Sendable, Hashable {
     case marksLost(Int)
   }
 
+  /// Looks at the entry's files.
+  /// - Throws: where they cannot be read; nothing is known then.
   public func state() throws(RetirementRefusal) -> State {
     guard let files = try files() else { return .gone }
     var pending = 0

@@ -68,6 +68,7 @@ public final class QuarantineStore: Sendable {
     public var foreign: [String] = []
   }
 
+  /// What is in the store now.
   public func contents() throws(QuarantineError) -> Contents {
     var parts: [EntryIdentity: Set<String>] = [:]
     var contents = Contents()
@@ -421,6 +422,7 @@ public struct QuarantineEnvelope: ~Copyable, Sendable {
   /// When a letter was last changed.
   func modified() throws(FileError) -> Timestamp { try file.status().modified }
 
+  /// Makes the states outlive the machine.
   public func sync() throws(FileError) { try file.sync() }
 }
 

@@ -38,6 +38,7 @@ public struct QuarantinedRecipient: Hashable, Sendable {
 
 /// The envelope of a quarantined message: everything needed to give it back, or to find out after a crash how far its retirement came.
 public struct QuarantinedMessage: Hashable, Sendable {
+  /// How far its retirement has come, as the copy tells.
   public enum Phase: UInt8, Sendable, Hashable {
     /// `C` copied; marking may have begun.
     case copied = 0x43

@@ -17,6 +17,7 @@ import Mail
 /// retirement, and a delivery under way have reached any of them. Our last mark follows its note within microseconds. Where the queue's
 /// file was written later than that, all that were noted are in doubt, where earlier, the last one. Of an entry that has left, all are.
 public enum Recovery {
+  /// What became of the message.
   public enum Outcome: Hashable, Sendable {
     /// Nothing was marked: the queue is as if we had never touched the message, and the copy is removed.
     case abandoned

@@ -153,6 +153,7 @@ public struct Retirement: ~Copyable, Sendable {
     }
   }
 
+  /// What ``mark()`` did.
   public struct Marks: Hashable, Sendable {
     /// Recipients that we turned from T to D: ours to release.
     public var marked = 0

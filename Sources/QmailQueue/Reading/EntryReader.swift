@@ -20,6 +20,7 @@ public struct EntryReader: Sendable {
     self.layout = layout
   }
 
+  /// Reads the message that has this number now.
   public func read(_ id: UInt64) -> Outcome {
     let queue: OpenQueue
     do { queue = try OpenQueue(layout) } catch {
