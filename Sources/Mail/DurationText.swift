@@ -25,3 +25,12 @@ extension Duration {
     return "\(seconds)s"
   }
 }
+
+extension Double {
+  /// To a tenth: `12.5`, `4.0`; `4` where it is to be short. What is no number is 0.
+  public func tenths(short: Bool = false) -> String {
+    let tenths = isFinite ? Int((min(max(self, -1e15), 1e15) * 10).rounded()) : 0
+    let whole = "\(tenths < 0 ? "-" : "")\(tenths.magnitude / 10)"
+    return short && tenths.isMultiple(of: 10) ? whole : "\(whole).\(tenths.magnitude % 10)"
+  }
+}

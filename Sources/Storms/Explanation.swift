@@ -175,7 +175,7 @@ extension Group {
     let usual: String
     if let known = normal.normal, let limit = normal.limit {
       usual =
-        "\(messages) messages, usual are \(Self.text(known)); over \(Self.text(max(settings.timesNormal * known, limit))) are many"
+        "\(messages) messages, usual are \(known.tenths(short: true)); over \(max(settings.timesNormal * known, limit).tenths(short: true)) are many"
     } else {
       usual = "none learned yet, so the floor alone counts"
     }
@@ -211,25 +211,17 @@ extension Group {
         text: "\(sum.listMarked) of \(messages) messages bear the marks of a mailing list"),
     ]
   }
-
-  private static func text(_ value: Double) -> String {
-    let tenths = Int((value * 10).rounded())
-    return tenths % 10 == 0 ? "\(tenths / 10)" : "\(tenths / 10).\(tenths % 10)"
-  }
 }
 
 extension SequentialTest {
   /// Where it stands, and what would decide it.
   fileprivate var text: String {
-    if isProven { return "proven: the test stands at \(tenths(ratio)), proof is \(tenths(bound))" }
+    if isProven {
+      return "proven: the test stands at \(ratio.tenths()), proof is \(bound.tenths())"
+    }
     let missing = Int(((bound - ratio) / perFailure).rounded(.up))
     return
-      "the test stands at \(tenths(ratio)) of \(tenths(bound)): \(missing) more failures without a success would prove it"
-  }
-
-  private func tenths(_ value: Double) -> String {
-    let tenths = Int((value * 10).rounded())
-    return "\(tenths < 0 ? "-" : "")\(abs(tenths) / 10).\(abs(tenths) % 10)"
+      "the test stands at \(ratio.tenths()) of \(bound.tenths()): \(missing) more failures without a success would prove it"
   }
 }
 

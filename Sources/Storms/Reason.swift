@@ -16,7 +16,7 @@ enum Reason {
     if storm.kind != .stall {
       text += "; over the floor of \(threshold(storm.kind, settings))"
       if let normal = evidence.normalPerMinute {
-        text += ", normal is \(decimal(normal)) messages a minute"
+        text += ", normal is \(normal.tenths()) messages a minute"
       } else {
         text += ", no normal learned yet"
       }
@@ -79,10 +79,5 @@ enum Reason {
 
   private static func count(_ n: Int, _ noun: String) -> String {
     "\(n) \(noun)\(n == 1 ? "" : "s")"
-  }
-
-  private static func decimal(_ value: Double) -> String {
-    let tenths = Int((value * 10).rounded())
-    return "\(tenths / 10).\(tenths % 10)"
   }
 }

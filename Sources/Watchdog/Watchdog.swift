@@ -355,7 +355,7 @@ public actor Watchdog {
     tell(
       Event(
         .looked, at: WallClock.now(), .info,
-        "\(report.line); this look: \(look.new) new, \(look.gone) gone, \(look.opened) opened, \(milliseconds(look.seconds)) ms"
+        "\(report.line); this look: \(look.new) new, \(look.gone) gone, \(look.opened) opened, \((look.seconds * 1000).tenths()) ms"
       ))
   }
 }

@@ -224,9 +224,4 @@ extension Watchdog {
   }
 
   func seconds() -> Double { Double(WallClock.monotonic()) / 1e9 }
-
-  func milliseconds(_ seconds: Double) -> String {
-    let tenths = Int((seconds * 10_000).rounded())
-    return "\(tenths / 10).\(tenths % 10)"
-  }
 }

@@ -1,3 +1,5 @@
+import Mail
+
 /// The totals of many evaluations, and their table.
 public struct EvaluationTable: Sendable {
   public private(set) var rows: [Evaluation] = []
@@ -55,7 +57,7 @@ public struct EvaluationTable: Sendable {
             line += Self.lead("NOT FOUND", 9) + Self.lead("-", 10) + "  -        -       "
           } else {
             line +=
-              Self.lead(Self.tenths(finding.seconds), 9) + Self.lead("\(finding.messages)", 10)
+              Self.lead(finding.seconds.tenths(), 9) + Self.lead("\(finding.messages)", 10)
             line += "  " + Self.pad(finding.isKindRight ? "right" : "WRONG", 9)
             line += Self.pad(finding.isOffenderRight ? "right" : "WRONG", 8)
           }
@@ -86,9 +88,9 @@ public struct EvaluationTable: Sendable {
       "storms found            \(stormsFound) of \(storms); of three a second and more \(fastStormsFound) of \(fastStorms)",
       "kind right              \(kindsRight) of \(stormsFound)",
       "offender right          \(offendersRight) of \(stormsFound)",
-      "delay                   median \(Self.tenths(medianSeconds)) s, \(Int(medianMessages)) messages; longest \(Self.tenths(longestSeconds)) s of three a second and more, \(Self.tenths(longestOfAll)) s of all",
+      "delay                   median \(medianSeconds.tenths()) s, \(Int(medianMessages)) messages; longest \(longestSeconds.tenths()) s of three a second and more, \(longestOfAll.tenths()) s of all",
       "innocents               \(innocentsBlocked) blocked, \(innocentsQuarantined) messages quarantined",
-      "false storms            \(falseStorms) in \(Self.tenths(hours)) h of traffic; surges told of: \(surges)",
+      "false storms            \(falseStorms) in \(hours.tenths()) h of traffic; surges told of: \(surges)",
       "alerts of an incident   at most \(mostAlerts) beyond begin and end",
     ]
   }
@@ -98,9 +100,5 @@ public struct EvaluationTable: Sendable {
   }
   private static func lead(_ text: String, _ width: Int) -> String {
     String(repeating: " ", count: max(1, width - text.count)) + text
-  }
-  private static func tenths(_ value: Double) -> String {
-    let tenths = Int((abs(value) * 10).rounded())
-    return "\(value < -0.05 ? "-" : "")\(tenths / 10).\(tenths % 10)"
   }
 }

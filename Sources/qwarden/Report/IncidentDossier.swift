@@ -105,8 +105,9 @@ struct IncidentDossier {
       "on half of the messages they speak for innocence")
     add(
       "usual",
-      evidence.normalPerMinute.map { "\(decimal($0)) messages a minute" } ?? "not learned yet",
-      "a storm is over \(decimal(settings.timesNormal)) times that")
+      evidence.normalPerMinute.map { "\($0.tenths(short: true)) messages a minute" }
+        ?? "not learned yet",
+      "a storm is over \(settings.timesNormal.tenths(short: true)) times that")
     return measures
   }
 
@@ -149,9 +150,4 @@ struct IncidentDossier {
   }
 
   private func percent(_ share: Double) -> String { "\(Int((share * 100).rounded())) %" }
-
-  private func decimal(_ value: Double) -> String {
-    let tenths = Int((value * 10).rounded())
-    return tenths.isMultiple(of: 10) ? String(tenths / 10) : "\(tenths / 10).\(tenths % 10)"
-  }
 }

@@ -22,11 +22,7 @@ struct Markup: ExpressibleByStringInterpolation {
     mutating func appendInterpolation(told value: String) { text += Markup.escapeSigns(value) }
     mutating func appendInterpolation(_ value: Int) { text += String(value) }
     /// A coordinate, to a tenth.
-    mutating func appendInterpolation(_ value: Double) {
-      let tenths = value.isFinite ? Int((min(max(value, -1e9), 1e9) * 10).rounded()) : 0
-      text += "\(tenths < 0 ? "-" : "")\(tenths.magnitude / 10)"
-      if !tenths.isMultiple(of: 10) { text += ".\(tenths.magnitude % 10)" }
-    }
+    mutating func appendInterpolation(_ value: Double) { text += value.tenths(short: true) }
     mutating func appendInterpolation(_ value: Markup) { text += value.text }
     mutating func appendInterpolation(_ value: [Markup]) { text += Markup(value).text }
   }

@@ -233,9 +233,7 @@ struct Timeline {
   }
 
   private static func number(_ value: Double) -> String {
-    if value >= 10_000 { return "\(Int(value / 1000))k" }
-    let tenths = Int((value * 10).rounded())
-    return tenths.isMultiple(of: 10) ? String(tenths / 10) : "\(tenths / 10).\(tenths % 10)"
+    value >= 10_000 ? "\(Int(value / 1000))k" : value.tenths(short: true)
   }
 
   // MARK: Geometry
