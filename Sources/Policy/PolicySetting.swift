@@ -36,7 +36,7 @@ public struct PolicySetting: Sendable, Hashable {
     "detection.times-normal":
       "A storm is also more than this many times what the same source usually sends at that hour.",
     "detection.accepted-messages":
-      "A flood that everybody accepts, so that nothing fails, is told of from this many messages on.",
+      "A flood that everybody accepts, so that nothing fails, is told of from this many messages on, or ten times as many recipients.",
     "detection.pause": "A longer silence than this ends a storm; a shorter one is part of it.",
     "blocking.enabled": "Whether lines are written into control/badmailfrom at all.",
     "blocking.kinds": "The kinds of storm whose sender may be blocked.",

@@ -114,7 +114,8 @@ struct Episode: Sendable {
   /// The storm with its sentence as of now.
   func told(_ settings: DetectorSettings) -> Storm {
     var copy = storm
-    copy.reason = Reason.sentence(storm, what: what, settings)
+    copy.reason = Reason.sentence(
+      storm, what: what, isFromElsewhere: sparesUsual, settings)
     return copy
   }
 }

@@ -138,7 +138,9 @@ struct Group: Sendable {
         return .suspicion
       }
     }
-    if !isList, sum.messages >= Int32(clamping: settings.acceptedMessages), domains.distinct >= 100
+    let accepted = settings.acceptedMessages
+    if !isList, Int(sum.messages) >= accepted || Int(sum.recipients) >= 10 * accepted,
+      domains.distinct >= 100
     {
       return .volume
     }

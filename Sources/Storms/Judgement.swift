@@ -573,12 +573,12 @@ extension StormDetector {
       return
     }
     var storm = Storm(
-      incident: nextIncident, kind: .surge, began: now, lastSeen: now, offenders: [])
+      incident: nextIncident, kind: .surge, began: now - .seconds(60 * growth.minutes),
+      lastSeen: now, offenders: [])
     nextIncident += 1
     storm.evidence.messages = growth.to
     var episode = Episode(storm, settings: settings, lastBusy: now)
-    episode.what =
-      "The queue grew from \(growth.from) to \(growth.to) messages within a quarter of an hour"
+    episode.what = "The queue grew from \(growth.from) to \(growth.to) messages"
     episodes.append(episode)
     outbox.append(.began(episode.told(settings)))
   }

@@ -92,9 +92,11 @@ struct BacklogWatch: Sendable {
     levels.append(max(0, max(0, counts.messages) - max(0, counts.doneOnly ?? 0)))
   }
 
-  /// The queue has at least doubled and grown by a thousand within the quarter: from and to.
-  var growth: (from: Int, to: Int)? {
-    guard let last = levels.last, let least = levels.min(), levels.count >= 3 else { return nil }
-    return last - least >= Self.growth && last >= 2 * least ? (least, last) : nil
+  /// The queue has at least doubled and grown by a thousand within the quarter: from and to, and in how many minutes.
+  var growth: (from: Int, to: Int, minutes: Int)? {
+    guard let last = levels.last, let least = levels.min(), levels.count >= 3,
+      last - least >= Self.growth, last >= 2 * least, let place = levels.lastIndex(of: least)
+    else { return nil }
+    return (least, last, levels.count - 1 - place)
   }
 }

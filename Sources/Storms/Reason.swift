@@ -2,10 +2,16 @@ import Mail
 
 /// The sentence in which a storm explains itself: one line, plain English, hostile bytes escaped.
 enum Reason {
-  static func sentence(_ storm: Storm, what: String, _ settings: DetectorSettings) -> String {
+  static func sentence(
+    _ storm: Storm, what: String, isFromElsewhere: Bool, _ settings: DetectorSettings
+  ) -> String {
     let evidence = storm.evidence
     var text = what.isEmpty ? subject(storm) : what
-    if storm.kind != .stall {
+    // Of what the queue does as a whole no message is told of.
+    let isOfMail =
+      storm.kind != .stall
+      && (storm.kind != .surge || !storm.offenders.isEmpty || !storm.victims.isEmpty)
+    if isOfMail {
       text += ": \(count(evidence.messages, "message")), \(count(evidence.recipients, "recipient"))"
       if evidence.recipientDomains > 0 {
         text += " in \(count(evidence.recipientDomains, "domain"))"
@@ -13,14 +19,15 @@ enum Reason {
       text += ", \(outcomes(evidence))"
     }
     text += " since \(storm.began.iso8601)"
-    if storm.kind != .stall {
-      text += "; over the floor of \(threshold(storm.kind, settings))"
+    if isOfMail {
+      text += "; over the floor of \(threshold(storm, settings))"
       if let normal = evidence.normalPerMinute {
         text += ", normal is \(normal.tenths()) messages a minute"
       } else {
         text += ", no normal learned yet"
       }
     }
+    if isFromElsewhere { text += "; the account was not used from there before" }
     if !storm.isCertain { text += "; told of only, since too few have failed to act on it" }
     if !storm.samples.isEmpty {
       text += "; for example \(storm.samples.map { "#\($0)" }.joined(separator: ", "))"
@@ -68,10 +75,13 @@ enum Reason {
       + "\(evidence.delivered) delivered"
   }
 
-  private static func threshold(_ kind: StormKind, _ settings: DetectorSettings) -> String {
+  private static func threshold(_ storm: Storm, _ settings: DetectorSettings) -> String {
     let window = "in \(Int(settings.window.inSeconds)) s"
-    switch kind {
+    switch storm.kind {
     case .backscatterIn, .bounceOut: return "\(settings.messages) messages \(window)"
+    case .surge where !storm.offenders.isEmpty:
+      let accepted = settings.acceptedMessages
+      return "\(accepted) messages or \(10 * accepted) recipients \(window)"
     case .surge: return "\(settings.surgeRecipients) deferred recipients \(window)"
     default: return "\(settings.messages) messages or \(settings.recipients) recipients \(window)"
     }

@@ -214,6 +214,40 @@ struct EpisodeTests {
     }
   }
 
+  @Test("a surge tells of the floor that it is over, and the queue's growth of no recipients")
+  func surgeSentence() {
+    var accepted = Scenario()
+    accepted.flood(at: 5, count: 1100, rate: 20, deferred: 0, rejected: 1) { _ in
+      ("www@mx.test", .uid(33))
+    }
+    let surge = accepted.run().began.first?.storm
+    #expect(surge?.kind == .surge)
+    #expect(
+      surge?.reason.contains("over the floor of 1000 messages or 10000 recipients in 300 s") == true
+    )
+
+    var few = Scenario()
+    for number in 0..<120 {
+      few.send(
+        at: 5 + Double(number), from: "dave@mx.test",
+        source: .network(client: "10.0.0.4", helo: nil, user: "dave"),
+        to: (0..<100).map {
+          ("v\(number).\($0)@target\((number * 31 + $0 * 7) % 180).example", .accepted)
+        })
+    }
+    #expect(few.run().began.map(\.storm.kind) == [.surge])
+
+    var growing = Scenario()
+    for minute in 0..<10 {
+      growing.observe(
+        .counts(QueueCounts(messages: 100 + minute * 200, unprocessed: 0)), at: Double(minute * 60))
+    }
+    let growth = growing.run().began.first?.storm
+    #expect(growth?.kind == .surge)
+    #expect(
+      growth?.reason == "The queue grew from 100 to 1100 messages since \(start.iso8601)")
+  }
+
   @Test("hostile addresses of any length and bytes are taken as they are")
   func hostile() {
     var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)

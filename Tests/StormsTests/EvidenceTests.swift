@@ -30,6 +30,7 @@ struct EvidenceTests {
     guard let (time, storm) = outcome.began.first else { return }
     #expect(!storm.isCertain)
     #expect(storm.reason.contains("told of only"))
+    #expect(storm.reason.contains("the account was not used from there before"))
     #expect(
       storm.offenders == [
         .sender(Address("dora@mx.test")), .user("dora"), .client("198.51.100.66"),
