@@ -35,6 +35,13 @@ public struct ClientRange: Hashable, Sendable, CustomStringConvertible {
     return bytes[whole] & mask == address[whole] & mask
   }
 
+  /// The network that a client is in: the /24 of an IPv4 address; the /64 of an IPv6 address, within which a host takes another one each
+  /// day (RFC 8981). Text that is no address stands for itself.
+  public static func network(of client: String) -> [UInt8] {
+    guard let bytes = bytes(of: client) else { return Array(client.utf8) }
+    return Array(bytes.prefix(client.utf8.contains(UInt8(ascii: ".")) ? 15 : 8))
+  }
+
   private static func bytes(of text: String) -> [UInt8]? {
     text.contains(":")
       ? ipv6(text) : ipv4(text).map { [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF] + $0 }

@@ -3,7 +3,7 @@ import Mail
 /// Where each account of ours is used from. A client that an account has not been seen with, while it has been seen with another, is
 /// strange to it for a quarter of an hour: a stolen password shows so before the first recipient has answered.
 ///
-/// Networks count, not single addresses (the /24 of an IPv4 address). Bounded (``Generations``).
+/// Networks count, not single addresses. Bounded (``Generations``).
 struct Habits: Sendable {
   /// When each was first seen.
   private var places = Generations(like: Timestamp(nanoseconds: 0))
@@ -38,13 +38,6 @@ struct Habits: Sendable {
   private static func keys(_ facts: MailFacts) -> (account: UInt64, place: UInt64)? {
     guard let user = facts.user, let client = facts.client else { return nil }
     let account = StableHash.of(user.utf8)
-    return (account, account &* 31 &+ StableHash.of(network(client).utf8))
-  }
-
-  private static func network(_ client: String) -> Substring {
-    guard !client.utf8.contains(UInt8(ascii: ":")),
-      let dot = client.utf8.lastIndex(of: UInt8(ascii: "."))
-    else { return client[...] }
-    return client[..<dot]
+    return (account, account &* 31 &+ StableHash.of(ClientRange.network(of: client)))
   }
 }

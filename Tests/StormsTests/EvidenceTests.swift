@@ -65,6 +65,26 @@ struct EvidenceTests {
     #expect(scenario.run().began.isEmpty)
   }
 
+  @Test("an account that takes another address within its IPv6 network is at home there")
+  func privateAddress() {
+    var scenario = Scenario()
+    func home(_ host: String) -> Source {
+      .network(client: "2001:db8:7:1:\(host)", helo: nil, user: "dora")
+    }
+    for number in 0..<5 {
+      scenario.send(
+        at: Double(number), from: "dora@mx.test", source: home("aaaa:bbbb:1:2"),
+        to: [("friend\(number)@home\(number).example", .accepted)])
+    }
+    for number in 0..<120 {
+      scenario.send(
+        at: 20 + Double(number) / 2, from: "dora@mx.test", source: home("cccc:dddd:3:4"),
+        to: [("member\(number)@place\(number).example", number % 7 == 0 ? .rejected : .accepted)])
+    }
+    scenario.clock(to: 100)
+    #expect(scenario.run().began.isEmpty)
+  }
+
   @Test("a double bounce tells of its bounce, and not a second time of the message")
   func doubleBounce() {
     var scenario = Scenario()
