@@ -34,7 +34,7 @@ public struct PolicySetting: Sendable, Hashable {
       "The floor: fewer messages than this within the window, and fewer recipients than detection.recipients, are never a storm.",
     "detection.recipients": "The floor for recipients within the window.",
     "detection.times-normal":
-      "A storm is also more than this many times what the same source usually sends at that hour.",
+      "A storm is also more than this many times what the same source usually sends in its active hours; what fails for good, or comes from a client strange to the account, needs no comparison.",
     "detection.accepted-messages":
       "A flood that everybody accepts, so that nothing fails, is told of from this many messages on, or ten times as many recipients.",
     "detection.pause": "A longer silence than this ends a storm; a shorter one is part of it.",

@@ -40,4 +40,9 @@ public struct DetectorSettings: Sendable, Hashable {
   public var pause = Duration.seconds(720)
 
   public init() {}
+
+  /// Eight messages, or fewer to very many: one alone may be a person's to all that he knows.
+  func isEnough(_ sum: Tally) -> Bool {
+    sum.messages >= min(8, messages) || Int(sum.recipients) >= 10 * recipients
+  }
 }

@@ -68,16 +68,19 @@ struct Group: Sendable {
     return names >= 15 && names * 10 >= Int(window.sum.messages) * 6
   }
 
-  /// Volume over the floor and over the learned normal.
+  /// Volume over the floor.
   ///
   /// - Parameter seenShare: of its messages about so many were seen.
   func isBusy(_ settings: DetectorSettings, seenShare: Double) -> Bool {
     let count = Int(Double(window.sum.messages) / seenShare)
-    guard
+    let isOver =
       count >= settings.messages
-        || Double(window.sum.recipients) >= seenShare * Double(settings.recipients),
-      window.sum.messages >= min(8, settings.messages)
-    else { return false }
+      || Double(window.sum.recipients) >= seenShare * Double(settings.recipients)
+    return isOver && settings.isEnough(window.sum)
+  }
+
+  /// And over the learned normal.
+  private func isUnusual(_ settings: DetectorSettings) -> Bool {
     guard let usual = normal.normal, let limit = normal.limit else { return true }
     // Failures that are proven speak for themselves sooner.
     let times = test.isProven ? min(1.5, settings.timesNormal) : settings.timesNormal
@@ -100,6 +103,8 @@ struct Group: Sendable {
     let isRefusal = isWide && badDomains.topShare > 0.6 && senders.distinct > 4
     let bad = lingering + failed
     let all = bad + delivered
+    // Of one message to many, failures may all be seen before the first delivery.
+    if sum.messages < 8, bad * 3 < Int(sum.recipients) { return nil }
     let isStrange = !isList && sum.strange >= 8 && sum.strange * 10 >= sum.seen * 8
     // Failures may be seen sooner than deliveries: a tenth of all recipients must have failed, whatever is known of the rest.
     if test.isProven && !isRefusal && failed * 10 >= Int(sum.recipients) {
@@ -110,6 +115,8 @@ struct Group: Sendable {
         if isStrange || Share(failed, of: finished).isOver(0.35, deviations: 3) { return .failures }
       }
     }
+    // Failures that are proven are never normal, and what the owner usually sends says nothing of a stranger.
+    guard isStrange || isUnusual(settings) else { return nil }
     if isStrange, failed >= 8, failed * 20 >= finished * 3 { return .failures }
     let stuck = Int(sum.stuck)
     let isSpread =
@@ -202,10 +209,10 @@ struct GroupTable: Sendable {
     }
   }
 
-  /// Messages of a group within its window as last counted; 0 for one that is not held.
-  func messages(_ key: Offender) -> Int32 {
-    func held(_ table: borrowing HeavyHitters<Offender, Group>) -> Int32 {
-      table.slot(of: key).map { table[$0].window.sum.messages } ?? 0
+  /// What a group has within its window as last counted; nothing for one that is not held.
+  func sum(_ key: Offender) -> Tally {
+    func held(_ table: borrowing HeavyHitters<Offender, Group>) -> Tally {
+      table.slot(of: key).map { table[$0].window.sum } ?? Tally()
     }
     return switch key {
     case .sender: held(senders)

@@ -21,8 +21,7 @@ extension StormDetector {
   }
 
   private mutating func consider(_ key: Offender) {
-    guard groups.messages(key) >= min(8, Int32(clamping: settings.messages)),
-      let known = groups.group(key), now >= known.nextLook,
+    guard settings.isEnough(groups.sum(key)), let known = groups.group(key), now >= known.nextLook,
       known.isBusy(settings, seenShare: seenShare(key))
     else { return }
     let now = now
@@ -110,7 +109,8 @@ extension StormDetector {
     // Whoever explains it must have sent enough alone: a busy office does not make its quiet member guilty.
     let recipients = burst.reduce(0) { $0 + mail[$1].facts.remoteCount }
     let share = seenShare(key)
-    guard burst.count >= min(8, settings.messages),
+    let sent = Tally(messages: Int32(burst.count), recipients: Int32(clamping: recipients))
+    guard settings.isEnough(sent),
       Double(burst.count) >= share * Double(settings.messages)
         || Double(recipients) >= share * Double(settings.recipients)
     else { return false }
@@ -169,8 +169,9 @@ extension StormDetector {
   /// The subject that the storm's mail has and other mail of the same source, lately, has not.
   private func distinctSubject(_ burst: [Int]) -> UInt64? {
     var counts: [UInt64: Int] = [:]
+    // Recipients count: few messages may go to thousands.
     for serial in burst where mail[serial].isSeen {
-      counts[mail[serial].facts.subject, default: 0] += 1
+      counts[mail[serial].facts.subject, default: 0] += max(1, mail[serial].facts.remoteCount)
     }
     let seen = counts.values.reduce(0, +)
     guard seen >= 8, let top = counts.max(by: { $0.value < $1.value }), top.key != 0,

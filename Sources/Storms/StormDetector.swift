@@ -294,7 +294,7 @@ extension StormDetector {
   /// Mail of a client that we relay for, to other hosts: its bounces are no stranger's.
   private func isRelayed(_ origin: Source.Origin) -> Bool {
     guard case .network(let client, _, _) = origin.source else { return false }
-    if groups.messages(.client(client)) > 0 { return true }
+    if groups.sum(.client(client)).messages > 0 { return true }
     let key = FailureBook.Key(MailFacts(origin: origin, traffic: .unclear))
     return book.balance(key)?.traffic == .outbound
   }
@@ -326,8 +326,9 @@ extension StormDetector {
     settleLingering(serial)
     guard !message.hasLog else { return }
     if let failed = progress.failed {
-      fail(serial, atLeast: failed)
-      succeed(serial, atLeast: done - failed)
+      // At once: a test that takes one after another must not see all failures first.
+      let delivered = unknown(serial, delivered: done - failed)
+      fail(serial, atLeast: failed, delivered: delivered)
     } else if progress.isBouncing {
       fail(serial, atLeast: 1)
       // Which of the others failed too cannot be told. Up to three for each known failure say nothing; a message with many
@@ -379,22 +380,30 @@ extension StormDetector {
   }
 
   /// Lets the outcome of a message be at least so many failures.
-  private mutating func fail(_ serial: Int, atLeast failed: Int) {
+  private mutating func fail(_ serial: Int, atLeast failed: Int, delivered: Int = 0) {
     let new = min(failed, mail[serial].facts.recipients) - mail[serial].failedByQueue
-    guard new > 0 else { return }
+    guard new > 0 else {
+      if delivered > 0 { credit(serial, Tally(delivered: Int32(clamping: delivered))) }
+      return
+    }
     mail[serial].failedByQueue += new
-    fail(serial, new)
+    fail(serial, new, delivered: delivered)
   }
 
   private mutating func succeed(_ serial: Int, atLeast delivered: Int) {
-    let new = delivered - mail[serial].deliveredByQueue
-    guard new > 0 else { return }
-    mail[serial].deliveredByQueue += new
-    credit(serial, Tally(delivered: Int32(clamping: new)))
+    let new = unknown(serial, delivered: delivered)
+    if new > 0 { credit(serial, Tally(delivered: Int32(clamping: new))) }
   }
 
-  /// Counts new failures of a message, except those its bounce has told of already.
-  mutating func fail(_ serial: Int, _ count: Int) {
+  /// How many of these deliveries the queue had not shown before; from now on it has.
+  private mutating func unknown(_ serial: Int, delivered: Int) -> Int {
+    let new = max(0, delivered - mail[serial].deliveredByQueue)
+    mail[serial].deliveredByQueue += new
+    return new
+  }
+
+  /// Counts new failures of a message, except those its bounce has told of already, and new deliveries with them.
+  mutating func fail(_ serial: Int, _ count: Int, delivered: Int = 0) {
     let told = book.update(FailureBook.Key(mail[serial].facts)) { balance in
       let told = min(count, balance.announced)
       balance.announced -= told
@@ -403,7 +412,11 @@ extension StormDetector {
     }
     noteBad(serial, count)
     if told > 0 { mail[serial].failed += told }
-    if count > told { credit(serial, Tally(failed: Int32(clamping: count - told))) }
+    if count > told || delivered > 0 {
+      credit(
+        serial,
+        Tally(failed: Int32(clamping: count - told), delivered: Int32(clamping: delivered)))
+    }
   }
 
   /// Our own bounce came: failures of its original, unless they were counted already.

@@ -85,6 +85,65 @@ struct EvidenceTests {
     #expect(scenario.run().began.isEmpty)
   }
 
+  @Test("what fails for good is a storm, however much its sender usually sends")
+  func heavySender() {
+    var scenario = Scenario()
+    let orders = Source.network(client: "10.0.0.9", helo: nil, user: "orders")
+    for hour in 0..<5 {
+      scenario.flood(
+        at: Double(hour) * 3600, count: 600, rate: 2, deferred: 2, rejected: 8, name: "order"
+      ) { _ in ("orders@mx.test", orders) }
+    }
+    scenario.flood(at: 20_000, count: 200, rate: 1, deferred: 20, rejected: 60) { _ in
+      ("orders@mx.test", orders)
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+    #expect(outcome.began.first.map { $0.time < start + .seconds(20_060) } == true)
+    #expect(outcome.began.first?.storm.evidence.normalPerMinute != nil)
+    #expect(!outcome.joinedNames.contains("order"))
+  }
+
+  @Test(
+    "one message to thousands is a storm when it fails, and its sender's other letters are not of it",
+    arguments: [1, 3])
+  func fewMessages(count: Int) {
+    var scenario = Scenario()
+    let mallory = Source.network(client: "10.0.0.7", helo: nil, user: "dora")
+    for number in 0..<12 {
+      scenario.send(
+        at: Double(number) * 5, from: "dora@mx.test", source: mallory,
+        to: [("friend\(number)@home\(number).example", .deferred)], subject: "letter",
+        name: "letter")
+    }
+    for number in 0..<count {
+      let recipients = (0..<3000 / count).map {
+        (
+          address: "v\(number).\($0)@target\($0 % 180).example",
+          fate: $0 % 5 < 3 ? Fate.rejected : $0 % 5 == 3 ? .deferred : .accepted
+        )
+      }
+      scenario.send(
+        at: 32 + Double(number), from: "dora@mx.test", source: mallory, to: recipients,
+        subject: "You have won", name: "flood")
+    }
+    scenario.clock(to: 90)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+    #expect(outcome.began.first.map { $0.time < start + .seconds(36) } == true)
+    #expect(outcome.joinedNames == Array(repeating: "flood", count: count))
+  }
+
+  @Test("a message to everybody the sender knows, of whom a fifth has moved, is none")
+  func everybody() {
+    var scenario = Scenario()
+    scenario.send(
+      at: 5, from: "dora@mx.test", source: desk,
+      to: (0..<700).map { ("m\($0)@home\($0 % 90).example", $0 % 5 == 0 ? .rejected : .accepted) })
+    scenario.clock(to: 60)
+    #expect(scenario.run().began.isEmpty)
+  }
+
   @Test("a double bounce tells of its bounce, and not a second time of the message")
   func doubleBounce() {
     var scenario = Scenario()

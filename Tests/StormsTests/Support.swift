@@ -38,7 +38,7 @@ struct Scenario {
   mutating func send(
     at seconds: Double, from sender: String, source: Source,
     to recipients: [(address: String, fate: Fate)], isList: Bool = false, delay: Double = 0.05,
-    name: String = ""
+    subject: String = "", name: String = ""
   ) -> EntryIdentity {
     let id = nextID
     nextID += 1
@@ -49,7 +49,8 @@ struct Scenario {
       .arrival(
         Entry(
           identity: todo, size: 900, sender: Address(sender), source: source, isList: isList,
-          unrouted: recipients.map { Address($0.address) }, isUnprocessed: true)), at: seconds)
+          subject: Array(subject.utf8), unrouted: recipients.map { Address($0.address) },
+          isUnprocessed: true)), at: seconds)
     observe(.processed(identity), at: seconds + 0.004)
     var local = 0
     var remote = 0
