@@ -133,14 +133,15 @@ extension StormDetector {
   private mutating func countLogged(_ serial: Int, _ channel: Channel, _ recipient: Address) {
     let message = mail[serial]
     guard message.facts.traffic == .unclear else { return }
-    if channel == .remote {
+    let isFromOutside = message.loggedUID.map { log.isNetwork($0) } ?? false
+    if channel == .remote, !isFromOutside || !localDomains.contains(recipient.domain) {
       correspondence.sent(by: message.facts.sender, recipients: 1, at: now)
       if let incident = home(serial) {
         join(serial, incident)
       } else {
         enroll(serial)
       }
-    } else if let uid = message.loggedUID, log.isNetwork(uid) {
+    } else if isFromOutside {
       let sender = message.facts.sender
       let isNotice =
         sender.isBounceSender || sender.isDaemonLike && !localDomains.contains(sender.domain)

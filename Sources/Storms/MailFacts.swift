@@ -45,13 +45,20 @@ struct MailFacts: Sendable {
     traffic = .unclear
     let words = entry.subject.lazy.filter { $0 < 0x30 || $0 > 0x39 }
     subject = entry.subject.isEmpty ? 0 : StableHash.of(words)
-    for recipient in entry.remote { domains.note(recipient.address.domain) }
+    // Domains whose mail we take and pass on to another host are ours too: what strangers send there comes in.
+    var isForOthers = false
+    for recipient in entry.remote {
+      let domain = recipient.address.domain
+      isForOthers = isForOthers || !localDomains.contains(domain)
+      domains.note(domain)
+    }
     for address in entry.unrouted {
       let domain = address.domain
       if domain.isEmpty || localDomains.contains(domain) {
         localCount += 1
       } else {
         remoteCount += 1
+        isForOthers = true
         domains.note(domain)
       }
     }
@@ -63,7 +70,8 @@ struct MailFacts: Sendable {
       let isNotice =
         user == nil
         && (sender.isBounceSender || (sender.isDaemonLike && !localDomains.contains(sender.domain)))
-      traffic = goesOut ? .outbound : isNotice ? .notice : .inbound
+      let isOut = user == nil ? isForOthers : goesOut
+      traffic = isOut ? .outbound : isNotice ? .notice : .inbound
     case .uid(let uid):
       self.uid = uid
       traffic = goesOut ? .outbound : .inbound

@@ -274,10 +274,12 @@ extension StormDetector {
     default: break
     }
     guard !facts.traffic.isBounce else { return }
-    let localDomain = (entry.local.first?.address ?? entry.unrouted.first)?.domain
+    let recipient =
+      entry.local.first?.address ?? entry.unrouted.first ?? entry.remote.first?.address
+    let comesIn = facts.localCount > 0 || facts.traffic == .inbound
     book.update(FailureBook.Key(facts)) {
       $0.traffic = facts.traffic
-      $0.localDomain = facts.localCount > 0 ? localDomain : $0.localDomain
+      $0.localDomain = comesIn ? recipient?.domain : $0.localDomain
     }
   }
 
@@ -630,21 +632,13 @@ extension StormDetector {
         goodSources.add(StableHash.of(facts.place.utf8), at: now)
         goodSenders.add(StableHash.of(facts.sender.bytes), at: now)
       }
-      for domain in facts.domains.named {
-        let slot = deferrals.add(
-          domain, weight: max(0, Double(tally.lingering + tally.delivered)), at: now,
-          new: DomainDeferrals(settings))
-        deferrals[slot].window.add(tally, at: now)
-        if tally.lingering > 0 {
-          deferrals[slot].senders.add(StableHash.of(facts.sender.bytes), at: now)
-          suspectDomains.append(domain)
-        }
-      }
+      noteDomains(facts, tally)
     case .notice:
       notices.window.add(tally, at: now)
       notices.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
     case .inbound where facts.user == nil && facts.uid == nil:
+      noteDomains(facts, tally)
       // Who is known speaks for himself only, and not for strangers.
       let isKnown = acquaintances.include(facts)
       // During a bounce-out even the spam that does arrive would make its senders look wanted.
@@ -656,6 +650,20 @@ extension StormDetector {
       bouncesOut.test.add(failed: Int(tally.failed), delivered: Int(tally.delivered))
       isStrangerSuspect = true
     default: break
+    }
+  }
+
+  /// How the domains that mail goes to take it, ours on other hosts among them.
+  private mutating func noteDomains(_ facts: MailFacts, _ tally: Tally) {
+    for domain in facts.domains.named {
+      let slot = deferrals.add(
+        domain, weight: max(0, Double(tally.lingering + tally.delivered)), at: now,
+        new: DomainDeferrals(settings))
+      deferrals[slot].window.add(tally, at: now)
+      if tally.lingering > 0 {
+        deferrals[slot].senders.add(StableHash.of(facts.sender.bytes), at: now)
+        suspectDomains.append(domain)
+      }
     }
   }
 

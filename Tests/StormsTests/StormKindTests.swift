@@ -287,6 +287,61 @@ struct StormKindTests {
     #expect(outcome.joined.count == 150)
   }
 
+  /// Mail of strangers for a domain that we take it for and pass it on to its own host, found in the queue when it was whole.
+  private func passedOn(_ count: Int, gone: (Int) -> Bool, from sender: (Int) -> (String, Source))
+    -> Outcome
+  {
+    var scenario = Scenario()
+    for number in 0..<count {
+      let (address, source) = sender(number)
+      let at = 5 + Double(number) / 20
+      let identity = EntryIdentity(
+        id: UInt64(9000 + 2 * number), birth: start + .milliseconds(Int64(at * 1000)))
+      scenario.observe(
+        .arrival(
+          Entry(
+            identity: identity, size: 900, sender: Address(address), source: source,
+            remote: [Recipient(address: Address("box\(number)@branch.example"))])), at: at)
+      scenario.observe(.departure(id: identity.id), at: at + 0.3)
+      guard gone(number) else { continue }
+      let bounce = EntryIdentity(id: identity.id + 1, birth: identity.birth + .milliseconds(250))
+      let home = Recipient(address: Address("postmaster@mx.test"))
+      scenario.observe(
+        .arrival(
+          Entry(
+            identity: bounce, size: 900, sender: address.isEmpty ? .doubleBounce : .null,
+            source: .bounce(original: .init(sender: Address(address), source: source)),
+            local: address.isEmpty ? [home] : [],
+            remote: address.isEmpty ? [] : [Recipient(address: Address(address))])), at: at + 0.25)
+    }
+    scenario.clock(to: 60)
+    var detector = StormDetector(
+      settings: DetectorSettings(), localDomains: ours.union([Domain("branch.example")]))
+    return scenario.run(&detector)
+  }
+
+  @Test(
+    "mail for a domain that we pass on comes in: backscatter, bounces to strangers, newsletters")
+  func gateway() {
+    func host(_ number: Int, of count: Int) -> Source {
+      .network(client: "203.0.113.\(number % count)", helo: nil, user: nil)
+    }
+    let notices = passedOn(300, gone: { _ in true }) { ("", host($0, of: 80)) }
+    #expect(notices.began.map(\.storm.kind) == [.backscatterIn])
+    #expect(notices.began.first?.storm.offenders == [])
+
+    let spam = passedOn(300, gone: { _ in true }) {
+      ("forged\($0)@innocent\($0 % 80).example", host($0, of: 1))
+    }
+    #expect(spam.began.map(\.storm.kind) == [.bounceOut])
+    #expect(spam.began.first?.storm.offenders == [.client("203.0.113.0")])
+    #expect(spam.began.first?.storm.victims.first == "branch.example")
+
+    // An honest one to many who have left is bounced to its own sender.
+    let news = passedOn(300, gone: { $0 % 2 == 0 }) { ("news@shop.example", host($0, of: 1)) }
+    #expect(!news.began.contains { $0.storm.kind == .relaySender })
+  }
+
   @Test("a stalled qmail-send and a full disk are stalls, and end when it moves again")
   func stall() {
     var scenario = Scenario()
