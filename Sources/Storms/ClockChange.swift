@@ -19,6 +19,7 @@ extension StormDetector {
     fresh.acquaintances = acquaintances
     fresh.habits = habits
     fresh.habits.clockWasSet(by: shift)
+    fresh.forwarding = forwarding
     fresh.correspondence = correspondence
     fresh.correspondence.clockWasSet(by: shift)
     fresh.groups = groups.begunAnew(from: now, to: time)

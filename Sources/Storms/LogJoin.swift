@@ -98,6 +98,8 @@ extension StormDetector {
     }
     var facts = MailFacts(logged: sender, uid: log.program(uid))
     if log.isBounce(uid) { facts.traffic = .bounceHome }
+    if log.isNetwork(uid) { forwarding.cameIn(facts.sender) }
+    if isSentOn(facts) { facts.sendOn() }
     var message = TrackedMessage(
       identity: EntryIdentity(id: id, birth: now), facts: facts)
     message.hasLog = true

@@ -31,6 +31,8 @@ struct MailFacts: Sendable {
   var isListMarked: Bool
   /// The subject without its digits, hashed; 0: not known, or none.
   var subject: UInt64 = 0
+  /// A program of a user's sent it on (``Forwarding``).
+  private(set) var isSentOn = false
   /// The account was used from elsewhere so far.
   var isStrange = false
   var localCount: Int
@@ -108,6 +110,9 @@ struct MailFacts: Sendable {
     default: break
     }
   }
+
+  /// Nobody here answers for it.
+  mutating func sendOn() { (uid, traffic, isSentOn) = (nil, .outbound, true) }
 
   private static func traffic(
     ofBounceOf origin: Source.Origin?, goesOut: Bool, _ localDomains: Set<Domain>

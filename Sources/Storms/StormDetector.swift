@@ -31,6 +31,7 @@ public struct StormDetector: Sendable {
   var correspondence = Correspondence()
   var acquaintances = Acquaintances()
   var habits = Habits()
+  var forwarding = Forwarding()
   var notices: NoticeWatch
   var bouncesOut: BounceOutWatch
   var stall: StallWatch
@@ -146,10 +147,13 @@ extension StormDetector {
     }
     var facts = MailFacts(entry, localDomains: localDomains)
     facts.isStrange = habits.note(facts, birth: entry.identity.birth)
-    if let logged = mail.logged(id), !mail[logged].isSeen,
-      mail[logged].facts.sender == facts.sender,
-      abs(mail[logged].identity.birth.seconds(since: entry.identity.birth)) <= 5
-    {
+    let logged = mail.logged(id).flatMap { serial in
+      let known = mail[serial]
+      return !known.isSeen && known.facts.sender == facts.sender
+        && abs(known.identity.birth.seconds(since: entry.identity.birth)) <= 5 ? serial : nil
+    }
+    if logged.map({ mail[$0].facts.isSentOn }) ?? isSentOn(facts) { facts.sendOn() }
+    if let logged {
       meet(logged, entry, facts)
       return
     }
@@ -268,6 +272,7 @@ extension StormDetector {
       noteVictims(entry.recipients, isUnsolicited: true)
     case .notice:
       for address in entry.recipients { correspondence.noticed(to: address, at: now) }
+    case .inbound where facts.client != nil: forwarding.cameIn(facts.sender)
     case .noticeBounced:
       // The notice itself may have come and gone unseen; the double bounce goes to doublebounceto, mostly at the same host.
       for address in entry.recipients { _ = notices.domains.add(address.domain, at: now, new: 0) }
@@ -429,6 +434,7 @@ extension StormDetector {
     let count = min(max(1, origin.failedRecipients), 100_000)
     let traffic = mail[serial].facts.traffic
     var facts = MailFacts(origin: origin, traffic: .unclear)
+    if hasBouncedSentOn(facts) { facts.sendOn() }
     let key = FailureBook.Key(facts)
     let (new, converted, before) = book.update(key) { balance in
       let known = min(count, balance.unreported)

@@ -538,6 +538,47 @@ struct InnocenceTests {
     #expect(scenario.run().grave.isEmpty)
   }
 
+  @Test(
+    "mail that a user's program sends on is not its uid's doing, but a flood under names of its own is"
+  )
+  func sentOn() {
+    var scenario = Scenario()
+    for number in 0..<300 {
+      let sender = "writer\(number)@far\(number % 90).example"
+      scenario.send(
+        at: Double(number) / 2, from: sender,
+        source: .network(client: "198.18.7.\(number % 200)", helo: nil, user: nil),
+        to: [("bob@mx.test", .accepted)])
+      scenario.send(
+        at: Double(number) / 2 + 0.02, from: sender, source: .uid(89),
+        to: [
+          (
+            "bob\(number % 40)@private\(number % 30).example",
+            number % 3 == 0 ? .rejected : .deferred
+          )
+        ],
+        name: "sent on")
+    }
+    #expect(scenario.run().began.isEmpty)
+    scenario.flood(at: 40) { ("x\($0)@forged\($0 % 90).example", .uid(89)) }
+    scenario.clock(to: 200)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.offenders) == [[.uid(89)]])
+    #expect(!outcome.joinedNames.contains("sent on"))
+  }
+
+  @Test("a name that came in once hides no flood")
+  func sentOnTooOften() {
+    var scenario = Scenario()
+    scenario.send(
+      at: 1, from: "boss@far.example",
+      source: .network(client: "198.18.7.7", helo: nil, user: nil), to: [("bob@mx.test", .accepted)]
+    )
+    scenario.flood(at: 5) { _ in ("boss@far.example", .uid(33)) }
+    scenario.clock(to: 30)
+    #expect(scenario.run().began.map(\.storm.kind) == [.localScript])
+  }
+
   @Test("old mail found at the start is no burst")
   func firstPass() {
     var scenario = Scenario()
