@@ -87,6 +87,8 @@ struct BounceOutWatch: Sendable {
   var senders = HeavyHitters<Address, Int>(capacity: 256)
   var targets = HeavyHitters<Domain, Int>(capacity: 32)
   var domains: Spread
+  /// How many came lately of mail from where the last one did.
+  private var ofLast = 0.0
   var normal = Baseline()
 
   init(_ settings: DetectorSettings) {
@@ -99,6 +101,7 @@ struct BounceOutWatch: Sendable {
   mutating func note(_ origin: Source.Origin, at time: Timestamp) {
     guard case .network(let client, _, _) = origin.source else { return }
     _ = clients.add(client, at: time, new: 0)
+    ofLast = clients.weight(of: client, at: time)
   }
 
   /// Whether more than one has come from there.
@@ -124,7 +127,10 @@ struct BounceOutWatch: Sendable {
 
   func isStorm(_ settings: DetectorSettings) -> Bool {
     let count = Int(window.sum.messages)
-    guard count >= settings.messages, test.isProven else { return false }
+    guard count >= settings.messages else { return false }
+    // One host whose mail has reached nobody: however much other mail comes in, that is not usual.
+    if ofLast >= Double(settings.messages) { return true }
+    guard test.isProven else { return false }
     // All of these have failed, which speaks for itself sooner.
     if let usual = normal.normal, let limit = normal.limit,
       Double(count) < min(2, settings.timesNormal) * usual || Double(count) < limit

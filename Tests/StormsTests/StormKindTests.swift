@@ -268,6 +268,22 @@ struct StormKindTests {
     }
   }
 
+  @Test("a host whose mail reaches nobody is found on a busy server too, and named alone")
+  func bounceOutOnBusyServer() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 120, every: 0.04)
+    for number in 0..<180 {
+      scenario.send(
+        at: 60 + Double(number) / 3, from: "forged\(number)@innocent\(number % 80).example",
+        source: .network(client: "203.0.113.9", helo: nil, user: nil),
+        to: [("nobody\(number)@mx.test", .rejected)], delay: 0.006, name: "spam")
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.bounceOut])
+    #expect(outcome.began.first?.storm.offenders == [.client("203.0.113.9")])
+    #expect(outcome.began.first.map { $0.time < start + .seconds(76) } == true)
+  }
+
   @Test("a known correspondent's failure is no part of a bounce-out")
   func acquaintance() {
     var scenario = Scenario()
