@@ -8,6 +8,8 @@ struct Group: Sendable {
   var domains: Spread
   var badDomains: Spread
   var senders: Spread
+  /// Whom its messages go to, as far as they were seen.
+  var circles: Spread
   var normal = Baseline()
   /// Earliest time of the next full look, so that a big sender does not cost one for each message.
   var nextLook = Timestamp(nanoseconds: .min)
@@ -18,6 +20,7 @@ struct Group: Sendable {
     domains = Spread(window: settings.window)
     badDomains = Spread(window: settings.window)
     senders = Spread(window: settings.window)
+    circles = Spread(window: settings.window)
   }
 
   /// Gives the memory of what is forgotten anyway back, if nothing has come for a whole window.
@@ -27,6 +30,7 @@ struct Group: Sendable {
     domains.rest(at: time)
     badDomains.rest(at: time)
     senders.rest(at: time)
+    circles.rest(at: time)
   }
 
   /// Puts the figures of its window where those of a storm go.
@@ -58,7 +62,8 @@ struct Group: Sendable {
     /// A flood by its looks: from a client strange to the account, under made-up senders, or refused and deferred too often for honest mail.
     /// Told of; acted on only once it fails.
     case suspicion
-    /// Accepted everywhere, but far more than usual: only told of, since an honest invoice run looks the same.
+    /// Accepted everywhere, or to the same people always, but far more than usual: only told of, since an honest invoice run or alarm
+    /// looks the same.
     case volume
   }
 
@@ -66,6 +71,11 @@ struct Group: Sendable {
   var isRotating: Bool {
     let names = senders.distinct
     return names >= 15 && names * 10 >= Int(window.sum.messages) * 6
+  }
+
+  /// To the same few people again and again: that one of them has left is one fact, and not one for each message.
+  private var isRepeated: Bool {
+    window.sum.seen >= 8 && circles.distinct * 4 <= Int(window.sum.seen)
   }
 
   /// Volume over the floor.
@@ -109,10 +119,12 @@ struct Group: Sendable {
     // Failures may be seen sooner than deliveries: a tenth of all recipients must have failed, whatever is known of the rest.
     if test.isProven && !isRefusal && failed * 10 >= Int(sum.recipients) {
       if isList {
-        if failed >= 30 && failed * 2 >= finished { return .failures }
+        if failed >= 30 && failed * 2 >= finished { return isRepeated ? .volume : .failures }
       } else if failed >= 8 {
         // An old address list may fail by a third.
-        if isStrange || Share(failed, of: finished).isOver(0.35, deviations: 3) { return .failures }
+        if isStrange || Share(failed, of: finished).isOver(0.35, deviations: 3) {
+          return isRepeated ? .volume : .failures
+        }
       }
     }
     // Failures that are proven are never normal, and what the owner usually sends says nothing of a stranger.

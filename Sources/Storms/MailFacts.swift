@@ -38,6 +38,8 @@ struct MailFacts: Sendable {
   var localCount: Int
   var remoteCount: Int
   var domains = RecipientDomains()
+  /// Whom it goes to, in any order.
+  private(set) var circle: UInt64 = 0
 
   init(_ entry: Entry, localDomains: Set<Domain>) {
     sender = entry.sender.lowercased
@@ -53,6 +55,7 @@ struct MailFacts: Sendable {
       let domain = recipient.address.domain
       isForOthers = isForOthers || !localDomains.contains(domain)
       domains.note(domain)
+      circle ^= StableHash.of(recipient.address.lowercased.bytes)
     }
     for address in entry.unrouted {
       let domain = address.domain
@@ -62,6 +65,7 @@ struct MailFacts: Sendable {
         remoteCount += 1
         isForOthers = true
         domains.note(domain)
+        circle ^= StableHash.of(address.lowercased.bytes)
       }
     }
     let goesOut = remoteCount > 0

@@ -50,12 +50,20 @@ enum Reason {
       let from = names.isEmpty ? "" : ", sent by \(names)"
       return "We bounce mail with forged senders\(from) to \(victims)\(others)"
     case .surge:
-      if !names.isEmpty { return "Far more mail than usual, accepted so far (\(names))" }
+      if !names.isEmpty {
+        return isRefused(storm)
+          ? "The same people are written to again and again, and some refuse (\(names))"
+          : "Far more mail than usual, accepted so far (\(names))"
+      }
       return victims.isEmpty
         ? "The queue grows and nobody stands out"
         : "\(victims)\(others) defers mail of many senders"
     case .stall: return "The queue does not move"
     }
+  }
+
+  private static func isRefused(_ storm: Storm) -> Bool {
+    storm.evidence.failed * 3 > storm.evidence.failed + storm.evidence.delivered
   }
 
   private static func name(_ offender: Offender) -> String {
@@ -79,10 +87,11 @@ enum Reason {
     let window = "in \(Int(settings.window.inSeconds)) s"
     switch storm.kind {
     case .backscatterIn, .bounceOut: return "\(settings.messages) messages \(window)"
-    case .surge where !storm.offenders.isEmpty:
+    case .surge where !storm.offenders.isEmpty && !isRefused(storm):
       let accepted = settings.acceptedMessages
       return "\(accepted) messages or \(10 * accepted) recipients \(window)"
-    case .surge: return "\(settings.surgeRecipients) deferred recipients \(window)"
+    case .surge where storm.offenders.isEmpty:
+      return "\(settings.surgeRecipients) deferred recipients \(window)"
     default: return "\(settings.messages) messages or \(settings.recipients) recipients \(window)"
     }
   }

@@ -589,6 +589,7 @@ extension StormDetector {
       group.window.add(tally, at: birth)
       group.domains.add(facts.domains.hashes, at: now)
       group.senders.add(sender, at: now)
+      if tally.seen > 0 { group.circles.add(facts.circle, at: now) }
       group.window.advance(to: now)
       group.normal.note(group.window.sum.messages, at: now)
     }

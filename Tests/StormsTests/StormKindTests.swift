@@ -595,6 +595,31 @@ struct InnocenceTests {
     #expect(scenario.run().began.map(\.storm.kind) == [.localScript])
   }
 
+  @Test(
+    "alarms by the hundred, of whose two readers one has left, are told of; a flood by the same uid is found"
+  )
+  func alarms() {
+    var scenario = Scenario()
+    for number in 0..<200 {
+      scenario.send(
+        at: 5 + Double(number) / 4, from: "nagios@mx.test", source: .uid(112),
+        to: [
+          number % 2 == 0
+            ? ("oncall@bigmail.example", .accepted) : ("former@acme.example", .rejected)
+        ])
+    }
+    scenario.clock(to: 60)
+    let told = scenario.run()
+    #expect(told.grave.isEmpty)
+    #expect(told.began.map(\.storm.kind) == [.surge])
+    #expect(told.began.first?.storm.reason.contains("written to again and again") == true)
+
+    scenario.flood(at: 70) { _ in ("nagios@mx.test", .uid(112)) }
+    let outcome = scenario.run()
+    #expect(outcome.changed.last?.kind == .localScript)
+    #expect(Set(outcome.joinedNames) == ["flood"])
+  }
+
   @Test("old mail found at the start is no burst")
   func firstPass() {
     var scenario = Scenario()
