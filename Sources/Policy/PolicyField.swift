@@ -62,7 +62,7 @@ struct PolicyField {
       .size("history.size", \.history.size),
       .list(
         "protect.senders", \.protect.senders,
-        "a sender such as alice@example.com, or @example.com for a whole domain", sender),
+        "a sender such as alice@example.com, or '@example.com' for a whole domain", sender),
       .list(
         "protect.clients", \.protect.clients,
         "an address or a range such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32",

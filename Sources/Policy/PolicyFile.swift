@@ -48,8 +48,10 @@ public enum PolicyFile {
       throw PolicyErrors(
         references.map {
           PolicyError(
-            path: path, line: $0.line, column: $0.column,
-            message: "anchors and aliases (& and *) are not taken here; write the value out")
+            path: path, line: $0.place.line, column: $0.place.column,
+            message: $0.isWildcard
+              ? "no wildcards are taken here; a whole domain is '@example.com', in quotes"
+              : "anchors and aliases (& and *) are not taken here; write the value out")
         })
     }
     let composed: PolicyText.Composed

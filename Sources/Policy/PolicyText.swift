@@ -1,3 +1,4 @@
+import Mail
 import Yams
 
 /// A place in a policy, both from 1; columns count Unicode scalars, as Yams counts them.
@@ -39,8 +40,9 @@ enum PolicyText {
 
   /// Where `&name` or `*name` stand as YAML would read them. They are refused before parsing, since a few lines of them
   /// expand to more nodes than there is memory.
-  static func references(in text: String) -> [Place] {
-    var places: [Place] = []
+  /// - Returns: whether each looks like a wildcard, too.
+  static func references(in text: String) -> [(place: Place, isWildcard: Bool)] {
+    var places: [(Place, Bool)] = []
     for (number, line) in lines(of: text).enumerated() {
       var previous: Unicode.Scalar = " "
       var seenQuote = false
@@ -52,7 +54,8 @@ enum PolicyText {
         let next =
           column + 1 < line.count ? line[line.index(line.startIndex, offsetBy: column + 1)] : " "
         if startsToken, scalar == "&" || scalar == "*", next != " ", next != "\t", next != "\r" {
-          places.append(Place(line: number + 1, column: column + 1))
+          let isWildcard = scalar == "*" && (next == "@" || next == ".")
+          places.append((Place(line: number + 1, column: column + 1), isWildcard))
         }
         previous = scalar
       }
@@ -72,7 +75,9 @@ enum PolicyText {
       } catch YamlError.duplicatedKeysInMapping(let names, let context) {
         let place = Place(context.mark)
         let problem = SyntaxError(
-          place: place, message: "the key '\(names.first ?? "")' stands twice in this section")
+          place: place,
+          message:
+            "the key '\(Escaping.terminal(names.first ?? ""))' stands twice in this section")
         guard duplicates.count < 100, let name = names.first,
           rename(name, at: place, in: &rows, number: duplicates.count)
         else { throw problem }
@@ -117,14 +122,34 @@ enum PolicyText {
       if row.prefix(while: { $0 == " " || $0 == "\t" }).contains("\t") {
         return SyntaxError(place: place, message: "a tab indents this line; YAML takes only spaces")
       }
+      if let mark = context?.mark, problem.contains("unexpected end of stream") {
+        return SyntaxError(
+          place: Place(mark), message: "not YAML: a quote begins here and does not end")
+      }
+      if let first = row.dropFirst(place.column - 1).first, "@`%".unicodeScalars.contains(first) {
+        return SyntaxError(
+          place: place, message: "not YAML: what begins with \(first) needs quotes: '\(first)…'")
+      }
       let text = [context?.text.trimmed, problem.trimmed].compactMap { $0 }.joined(separator: ", ")
-      return SyntaxError(place: place, message: "not YAML: \(text)")
+      return SyntaxError(
+        place: place, message: "not YAML: \(text)\(hint(problem).map { "; \($0)" } ?? "")")
     case YamlError.reader(let problem, let offset, _, let yaml):
       let place = offset.map { Place(endOf: String(yaml.prefix($0))) }
       return SyntaxError(place: place, message: "not YAML: \(problem)")
     default:
       return SyntaxError(place: nil, message: "not YAML: \(error)")
     }
+  }
+
+  /// What mostly lies behind libyaml's words.
+  private static func hint(_ problem: String) -> String? {
+    if problem.contains("did not find expected <document start>") {
+      return "is the first setting indented, or is this line not?"
+    }
+    if problem.contains("mapping values are not allowed") {
+      return "is this line indented too far?"
+    }
+    return nil
   }
 }
 
