@@ -3,13 +3,13 @@
 /// `journalctl MESSAGE_ID=…` finds them, `journalctl -x` explains them from `systemd/qwarden.catalog`. The raw value
 /// is the entry's `QWARDEN_EVENT`. The fields named below are those that the catalog's text refers to.
 public enum MessageID: String, Sendable, Hashable, CaseIterable {
-  /// INCIDENT, KIND, OFFENDER_TYPE, OFFENDER, MESSAGES, MODE.
+  /// INCIDENT, KIND, MESSAGES, MODE; OFFENDER_TYPE and OFFENDER where there is one.
   case stormBegan = "storm-began"
   /// Its kind changed, or its scale by an order of magnitude. Fields as `stormBegan`.
   case stormChanged = "storm-changed"
   /// INCIDENT, KIND, MESSAGES.
   case stormEnded = "storm-ended"
-  /// A badmailfrom line was written. INCIDENT, OFFENDER (the address), UNTIL.
+  /// A badmailfrom line was written. OFFENDER (the address), UNTIL; INCIDENT where it was made for one.
   case blockAdded = "block-added"
   /// A guard or observe mode kept a block back. INCIDENT, OFFENDER, REASON.
   case blockHeld = "block-held"
@@ -19,7 +19,7 @@ public enum MessageID: String, Sendable, Hashable, CaseIterable {
   case blockProblem = "block-problem"
   /// INCIDENT, MESSAGES.
   case quarantined = "quarantined"
-  /// A guard or observe mode kept messages where they are. INCIDENT, MESSAGES, REASON.
+  /// A guard or observe mode kept messages where they are. INCIDENT, REASON.
   case quarantineHeld = "quarantine-held"
   /// Something could not be set aside whole, and stays in the queue. ACTION, MODE, REASON.
   case quarantineProblem = "quarantine-problem"

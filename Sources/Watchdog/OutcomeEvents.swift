@@ -93,13 +93,17 @@ extension Event {
       case .quarantine:
         self.init(
           .quarantineHeld, at: now, .warning,
-          "incident \(planned.incident): its messages stay in the queue: \(why)", fields)
+          "incident \(planned.incident): its messages stay in the queue: \(why)", fields,
+          advice: [
+            "To set them aside all the same: [qwarden quarantine --incident \(planned.incident)]"
+          ])
       case .alert: return nil
       }
     case .releaseInDoubt(let record):
       self.init(
         .recovered, at: now, .warning, record.doubt,
-        Self.fields(of: record) + [JournalField(.messages, 1), mode])
+        Self.fields(of: record)
+          + [JournalField(.messages, 1), JournalField(.reason, record.doubt), mode])
     case .released(let record, let recipients):
       self.init(
         .released, at: now, .info,

@@ -325,6 +325,7 @@ public actor Watchdog {
         awaitLog()
       }
       if fresh.metrics != policy.metrics { removeMetrics() }
+      let left = policy.mode == .observe && fresh.mode == .enforce ? storms(setAsideBy: fresh) : []
       policy = fresh
       responder.policy = fresh
       responder.control = control
@@ -336,7 +337,10 @@ public actor Watchdog {
       tell(
         Event(
           .policyReloaded, at: now, .notice, "\(path) is in force; mode \(fresh.mode.rawValue)",
-          [JournalField(.path, path), JournalField(.mode, fresh.mode.rawValue)]))
+          [JournalField(.path, path), JournalField(.mode, fresh.mode.rawValue)],
+          advice: left.map {
+            "What incident \($0) brought before stays in the queue; to set it aside: [qwarden quarantine --incident \($0)]"
+          }))
       schedule()
     } catch {
       let why = String(describing: error)
@@ -344,8 +348,14 @@ public actor Watchdog {
       tell(
         Event(
           .policyRefused, at: now, .error, "\(path) is refused and the old policy stays: \(first)",
-          [JournalField(.path, path), JournalField(.reason, why)]))
+          [JournalField(.path, path), JournalField(.reason, first)]))
     }
+  }
+
+  /// The storms that go on whose messages such a policy sets aside: those that come from now on.
+  private func storms(setAsideBy policy: Policy) -> [Int] {
+    guard policy.quarantine.isEnabled else { return [] }
+    return detector.storms.filter { policy.quarantine.kinds.contains($0.kind) }.map(\.incident)
   }
 
   /// SIGUSR1: a pass over all names now, and one line about it.

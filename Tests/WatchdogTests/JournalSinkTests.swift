@@ -1,8 +1,14 @@
+import Files
 import Mail
+import Policy
+import QmailControl
+import Response
+import Storms
 import Synchronization
 import Systemd
 import Testing
 
+@testable import Ledger
 @testable import Watchdog
 
 /// A journal that does not take what it is sent.
@@ -77,5 +83,48 @@ import Testing
     journald.error = nil
     sink.take(event(10))
     #expect(journald.taken == ["10"])
+  }
+
+  @Test("journalctl -x: an entry carries every field that its explanation names")
+  func explained() throws {
+    let now = Timestamp(seconds: 1_795_000_000)
+    // A stall: nobody is behind it.
+    var storm = Storm(
+      incident: 3, kind: .stall, began: now, lastSeen: now, offenders: [], reason: "todo grows")
+    storm.evidence.messages = 9
+    let sender = Address("a@b.example")
+    let identity = EntryIdentity(id: 7, birth: now)
+    let block = Block(
+      id: 1, entry: sender, author: .administrator("root"), reason: "by hand", created: now,
+      expires: now, state: .active)
+    let record = QuarantineRecord(
+      id: 1, identity: identity, state: .marked, facts: QuarantineRecord.Facts(), intended: now,
+      expires: now, released: 0)
+    let outcomes: [Outcome] = [
+      .blocked(block), .unblocked(block), .removedByHand(block),
+      .held(PlannedAction(incident: 3, action: .block(sender, lasting: .zero)), .kind, why: "x"),
+      .held(PlannedAction(incident: 3, action: .quarantine(identity)), .observeMode, why: "x"),
+      .releaseInDoubt(record), .released(record, recipients: 1),
+      .failed(Outcome.Failure("release", "7", why: "x", exitCode: 74)),
+      .failed(Outcome.Failure("watch", "7", why: "x", exitCode: 74)),
+    ]
+    let events =
+      [
+        Event(.stormBegan, of: storm, mode: .observe, at: now),
+        Event(.stormChanged, of: storm, mode: .observe, at: now),
+        Event(endOf: storm, setAside: 0, mode: .observe, at: now),
+      ] + outcomes.compactMap { Event($0, policy: Policy(), at: now) }
+    #expect(events.count == 12)
+    let root = String(#filePath.dropLast("/Tests/WatchdogTests/JournalSinkTests.swift".count))
+    let catalog = try Descriptor.open("\(root)/systemd/qwarden.catalog").readAll(limit: 1 << 20)
+    let texts = String(decoding: catalog, as: UTF8.self).split(separator: "\n-- ")
+    for event in events {
+      let text = try #require(texts.first { $0.hasPrefix(event.id.id) })
+      let named = text.split(separator: "@", omittingEmptySubsequences: false)
+      let carried = event.fields.map(\.name.rawValue)
+      for index in stride(from: 1, to: named.count, by: 2) {
+        #expect(carried.contains(String(named[index])), "\(event.id): \(named[index])")
+      }
+    }
   }
 }

@@ -245,8 +245,9 @@ import Testing
     let watched = WatchedQmail()
     var policy = Policy.brisk
     policy.mode = .observe
+    let path = "\(watched.path)/policy.yaml"
     try await run(watched, Self.flood) { _ in
-      let watchdog = try watched.watchdog(policy)
+      let watchdog = try watched.watchdog(policy, policyPath: path)
       watchdog.start {}
       let said = await watched.wait(40) {
         !watched.witness.events(.blockHeld).isEmpty
@@ -256,6 +257,15 @@ import Testing
       #expect(watched.witness.events(.quarantineHeld).count == 1)
       #expect(watched.badmailfrom == "")
       #expect(try watched.ledger().quarantineCounts().isEmpty)
+      let typed = "[qwarden quarantine --incident 1]"
+      #expect(watched.witness.events(.quarantineHeld).first?.advice.last?.hasSuffix(typed) == true)
+      // From now on it acts; what is to be done about the mail until now is told.
+      try Replacement.write(
+        Array("mode: enforce\nlog: {source: none}\n".utf8), to: path, mode: 0o600)
+      await watchdog.reload()
+      let advice = watched.witness.events(.policyReloaded).first?.advice
+      #expect(
+        advice == ["What incident 1 brought before stays in the queue; to set it aside: \(typed)"])
       await watchdog.stop()
     }
   }
@@ -281,13 +291,18 @@ import Testing
     let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let path = "\(watched.path)/policy.yaml"
-    try Replacement.write(Array("mode: enforce\nmoed: x\n".utf8), to: path, mode: 0o600)
+    try Replacement.write(Array("mode: enforce\nmoed: x\nmode: x\n".utf8), to: path, mode: 0o600)
     let watchdog = try watched.watchdog(.unlogged, policyPath: path)
     watchdog.start {}
     #expect(await watched.wait(20) { !watched.witness.events(.started).isEmpty })
     await watchdog.reload()
     #expect(await watchdog.status().mode == "observe")
     #expect(watched.witness.events(.policyRefused).first?.message.contains("moed") == true)
+    // One line, whatever else is wrong in it.
+    let reason = watched.witness.events(.policyRefused).first?.fields.last
+    #expect(
+      reason?.value
+        == Array("\(path):2:1: unknown key 'moed', did you mean 'mode'?".utf8))
     try Replacement.write(Array("mode: enforce\n".utf8), to: path, mode: 0o600)
     await watchdog.reload()
     #expect(await watchdog.status().mode == "enforce")
