@@ -25,7 +25,7 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
 
   public var description: String {
     let base = "\(Escaping.terminal(path)): cannot \(operation): \(reason)"
-    let advice = remedy ?? (isPermission ? "run as root or as a member of group qmail" : nil)
+    let advice = remedy ?? (isPermission ? "run as root" : nil)
     return advice.map { "\(base); \($0)" } ?? base
   }
 }

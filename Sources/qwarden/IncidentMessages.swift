@@ -23,13 +23,17 @@ enum IncidentMessages {
     }
     let identities = chosen
     return { entry in
-      if identities.contains(entry.identity) { return true }
-      let birth = entry.identity.birth
-      guard birth >= storm.began, storm.ended.map({ birth <= $0 }) ?? true,
-        let offender = storm.offenders.first
-      else { return false }
-      return holds(offender, for: entry)
+      identities.contains(entry.identity) || belongs(entry, to: storm)
     }
+  }
+
+  /// It is of the first offender, and came while the storm lasted.
+  static func belongs(_ entry: Entry, to storm: Storm) -> Bool {
+    let birth = entry.identity.birth
+    guard birth >= storm.began, storm.ended.map({ birth <= $0 }) ?? true,
+      let offender = storm.offenders.first
+    else { return false }
+    return holds(offender, for: entry)
   }
 
   private static func holds(_ offender: Offender, for entry: Entry) -> Bool {

@@ -3,27 +3,34 @@ import Mail
 import QmailQueue
 import Response
 import Selection
+import Storms
 
 /// The same conditions as for the queue, on quarantined mail.
 struct QuarantineSelection {
   private static let page = 1000
   let selection: Selection
   let incident: Int?
+  /// Of that number, as far as it is known.
+  private let storm: Storm?
   let ledger: Ledger
   let copies: QuarantineCopies
   let now: Timestamp
+  /// Those whose copy cannot be read.
+  let unread = Unread()
 
   init(
     selection: Selection, incident: Int?, ledger: Ledger, places: Places, now: Timestamp
-  ) {
+  ) throws {
     self.selection = selection
     self.incident = incident
+    storm = try incident.flatMap { try ledger.incident($0) }
     self.ledger = ledger
-    copies = QuarantineCopies(places)
+    copies = QuarantineCopies(places, ledger)
     self.now = now
   }
 
-  /// Calls `body` with every kept message that is meant, oldest row first; stops when it returns false.
+  /// Calls `body` with every kept message that is meant, oldest row first; stops when it returns false. One whose copy is damaged or was
+  /// taken away is told of, and keeps nobody from the others.
   func forEach(
     in states: Set<QuarantineRecord.State>, _ body: (QuarantineRecord) throws -> Bool
   ) throws {
@@ -32,8 +39,13 @@ struct QuarantineSelection {
     var after: Int64 = 0
     while true {
       let records = try ledger.quarantine(states, after: after, limit: Self.page)
-      for record in records where try isMeant(record) {
-        guard try body(record) else { return }
+      for record in records {
+        do {
+          guard try isMeant(record) else { continue }
+          guard try body(record) else { return }
+        } catch let error as CopyError {
+          unread.complain(error)
+        }
       }
       progress.advance(by: records.count)
       guard let last = records.last, records.count == Self.page else { return }
@@ -42,7 +54,12 @@ struct QuarantineSelection {
   }
 
   private func isMeant(_ record: QuarantineRecord) throws -> Bool {
-    if let incident, record.incident != incident { return false }
+    if let incident, record.incident != incident {
+      // By hand, and of the storm all the same.
+      guard record.incident == nil, let storm,
+        IncidentMessages.belongs(try copies.entry(record, []), to: storm)
+      else { return false }
+    }
     if selection.isEmpty { return true }
     let detail: EntryDetail = selection.needsRecipients ? .recipients : []
     guard try selection.matches(copies.entry(record, detail), now: now) else { return false }
@@ -60,12 +77,34 @@ struct QuarantineSelection {
   }
 }
 
+/// A message set aside whose copy cannot be read.
+struct CopyError: Error {
+  var id: UInt64
+  var why: QuarantineError
+}
+
+extension Unread {
+  func complain(_ error: CopyError) {
+    Output.complain("message \(error.id): \(error.why)")
+    note(error.why.exitCode)
+  }
+}
+
+extension QuarantineRecord.State {
+  /// The copy is to be there: it is kept until the row is closed.
+  fileprivate var owesCopy: Bool { ![.intended, .expiring].contains(self) && !isFinal }
+}
+
 /// The copies of the quarantine, opened when the first one is asked for.
 final class QuarantineCopies {
   private let path: String
+  private let ledger: Ledger
   private var opened: QuarantineStore?
 
-  init(_ places: Places) { path = places.forHands.quarantine }
+  init(_ places: Places, _ ledger: Ledger) {
+    path = places.forHands.quarantine
+    self.ledger = ledger
+  }
 
   private func store() throws(QuarantineError) -> QuarantineStore {
     if let opened { return opened }
@@ -74,11 +113,22 @@ final class QuarantineCopies {
     return store
   }
 
-  /// nil when there is no copy, or none any more.
-  func message(_ record: QuarantineRecord) throws(QuarantineError) -> QuarantinedBody? {
-    do throws(QuarantineError) { return try store().message(record.identity) } catch {
-      if error.kind == .missing { return nil }
-      throw error
+  /// - Returns: nil when it was released or has expired meanwhile, or is not copied yet.
+  /// - Throws: ``CopyError`` when its copy is damaged, or gone although it is owed.
+  func message(_ record: QuarantineRecord) throws -> QuarantinedBody? {
+    try read(record) { store throws(QuarantineError) in try store.message(record.identity) }
+  }
+
+  private func read<Part: ~Copyable>(
+    _ record: QuarantineRecord, _ part: (QuarantineStore) throws(QuarantineError) -> Part
+  ) throws -> Part? {
+    let store = try store()
+    do throws(QuarantineError) { return try part(store) } catch {
+      if error.kind == .missing {
+        let state = try ledger.quarantine(number: record.id)?.state
+        if state?.owesCopy != true { return nil }
+      }
+      throw CopyError(id: record.identity.id, why: error)
     }
   }
 
@@ -90,7 +140,10 @@ final class QuarantineCopies {
     // A closed row's copy is gone.
     if record.state.isFinal { return entry }
     if detail.contains(.recipients) {
-      for recipient in try store().read(record.identity).recipients {
+      let copy = try read(record) { store throws(QuarantineError) in
+        try store.read(record.identity)
+      }
+      for recipient in copy?.recipients ?? [] {
         let value = Recipient(
           address: recipient.address,
           isDone: recipient.state == .released || recipient.state == .finishedByQmail)

@@ -17,7 +17,7 @@ struct Quarantined: ParsableCommand {
 
       \(SelectionOptions.patternHelp)
 
-      Exits 1 when there is none.
+      Exits 1 when there is none, and 65 when the copy of one is damaged or gone: that is told, and the others are listed.
       """)
 
   @OptionGroup var chosen: SelectionOptions
@@ -57,7 +57,7 @@ struct Quarantined: ParsableCommand {
       return mailbox
     }
     let ledger = try Ledger.reading(places)
-    let meant = QuarantineSelection(
+    let meant = try QuarantineSelection(
       selection: try chosen.selection(), incident: chosen.incident, ledger: ledger,
       places: places, now: WallClock.now())
     var found = 0
@@ -66,6 +66,7 @@ struct Quarantined: ParsableCommand {
     case .maildir(let path): found = try write(meant, to: try MaildirFolder(path))
     case nil: found = try list(meant)
     }
+    try meant.unread.finish()
     if found == 0 {
       throw PlainFailure("nothing is in quarantine that matches", Exit.nothingMatched)
     }

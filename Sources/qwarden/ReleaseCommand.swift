@@ -19,7 +19,7 @@ struct Release: ParsableCommand {
       their own recipients, such as an abuse desk's.
 
       Shows what would be released, and asks where there is a terminal to ask on. Exits 1 when nothing matched or the answer was no, \
-      and 75 when it is not certain that qmail-queue took a message.
+      75 when it is not certain that qmail-queue took a message, and 65 when the copy of one is damaged or gone.
       """)
 
   @OptionGroup var chosen: SelectionOptions
@@ -49,7 +49,7 @@ struct Release: ParsableCommand {
     }
     let others = try deliverTo.map(Self.recipient)
     let hands = try CommandHands.open(places)
-    let meant = QuarantineSelection(
+    let meant = try QuarantineSelection(
       selection: selection, incident: chosen.incident, ledger: hands.ledger,
       places: places, now: WallClock.now())
     var states: Set<QuarantineRecord.State> = [.marked, .gone]
@@ -60,6 +60,7 @@ struct Release: ParsableCommand {
       return true
     }
     if records.isEmpty {
+      try meant.unread.finish()
       var doubtful = 0
       try meant.forEach(in: [.releaseInDoubt]) { record in
         doubtful += 1
@@ -81,9 +82,9 @@ struct Release: ParsableCommand {
           subject: facts.subject)
       })
     let text = plan.text(
-      now: WallClock.now(), color.style, recipientsAre: "that are owed the mail")
+      now: WallClock.now(), color.style, recipientsAre: "still owed the mail")
     Output.write(Array(text.utf8), to: STDOUT_FILENO)
-    if dryRun { return }
+    if dryRun { return try meant.unread.finish() }
     let confirmation = Confirmation(isGiven: yes)
     let what = Readable.count(records.count, "message")
     if !others.isEmpty {
@@ -94,6 +95,7 @@ struct Release: ParsableCommand {
       try confirmation.require("Release \(what)?")
     }
     try release(records, to: others, with: hands)
+    try meant.unread.finish()
   }
 
   /// So many messages in doubt are named one by one.
@@ -146,17 +148,18 @@ struct Release: ParsableCommand {
     }
     Output.line(
       others.isEmpty
-        ? "released \(messages) of \(records.count) messages to \(recipients) recipients"
-        : "released \(messages) of \(records.count) messages to \(Readable.count(others.count, "other recipient")), instead of \(recipients)"
+? "released \(messages) of \(Readable.count(records.count, "message")) to \(Readable.count(recipients, "recipient"))"
+        : "released \(messages) of \(Readable.count(records.count, "message")) to \(Readable.count(others.count, "other recipient")), instead of \(recipients)"
     )
     if leftOut > 0 {
       Output.line(
-        "\(leftOut) recipients were left out because a delivery to them was under way when the message was set aside"
+        "left out: \(RemovalPlan.count(leftOut, "recipient")) to whom a delivery was under way when the message was set aside"
       )
     }
     if let failure {
       throw PlainFailure(
-        "\(records.count - messages) messages stay in quarantine", failure.exitCode)
+        "still in quarantine: \(RemovalPlan.count(records.count - messages, "message"))",
+        failure.exitCode)
     }
     if doubtful > 0 { throw ExitCode(Exit.tryAgain) }
   }

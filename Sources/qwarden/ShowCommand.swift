@@ -70,7 +70,7 @@ struct Show: ParsableCommand {
         return true
       }
       if isFound.withLock({ $0 }) { continue }
-      if try !showQuarantined(id, isFirst: place == 0) {
+      if try !showQuarantined(id, isFirst: place == 0, unread) {
         Output.complain("message \(id): neither in the queue nor in quarantine")
         unread.note(Exit.nothingMatched)
       }
@@ -80,17 +80,23 @@ struct Show: ParsableCommand {
 
   /// The copies of this number that are kept; there may be several, because qmail uses numbers again.
   /// - Returns: whether there was one.
-  private func showQuarantined(_ id: UInt64, isFirst: Bool) throws -> Bool {
+  private func showQuarantined(_ id: UInt64, isFirst: Bool, _ unread: Unread) throws -> Bool {
     let ledger: Ledger
     do throws(LedgerError) { ledger = try Ledger.reading(places) } catch {
       if error.exitCode == Exit.noPermission { throw error }
       // No ledger: nothing was ever set aside.
       return false
     }
-    let copies = QuarantineCopies(places)
+    let copies = QuarantineCopies(places, ledger)
     var found = 0
     for record in try ledger.quarantine(id: id) {
-      guard let copy = try copies.message(record) else { continue }
+      let body: QuarantinedBody?
+      do { body = try copies.message(record) } catch let error as CopyError {
+        found += 1
+        unread.complain(error)
+        continue
+      }
+      guard let copy = body else { continue }
       let message = try OpenMessage(copy)
       found += 1
       if raw {

@@ -78,6 +78,67 @@ struct CommandTests {
     #expect(again.complaints.contains("message \(id): a release was cut off"), "\(again)")
   }
 
+  @Test("a copy that is damaged or gone is told of, and keeps nobody from the others")
+  func lostCopies() throws {
+    let server = try Server()
+    let ids = try (0..<3).map { _ in try server.message() }
+    #expect(try server.run("quarantine", "--all", "--yes").code == 0)
+    let store = "\(server.path)/state/quarantine"
+    let names = try FileManager.default.contentsOfDirectory(atPath: store)
+    func copy(_ id: UInt64) throws -> String {
+      try #require(names.first { $0.hasPrefix("\(id).") && $0.hasSuffix(".mail") })
+    }
+    unlink("\(store)/\(try copy(ids[0]))")
+    try Replacement.write(
+      Array("garbage".utf8), to: "\(store)/\(try copy(ids[1]))", mode: 0o600)
+    for words in [
+      ["--recipient", "bob@remote.example"], ["--subject", "Grüße"], ["--headers"],
+      ["--count-by", "recipient-domain"],
+    ] {
+      let list = try BuiltProgram.run(["quarantined"] + words + server.places)
+      #expect(list.code == 65, "\(list)")
+      for id in ids[..<2] { #expect(list.complaints.contains("message \(id): "), "\(list)") }
+      #expect(list.complaints.split(separator: "\n").count == 2, "\(list)")
+      #expect(list.output.contains("\(ids[2])") || list.output.contains("remote.example"))
+    }
+    let export = try server.run("quarantined", "--export", "mbox:\(server.path)/out")
+    #expect(export.code == 65 && export.output == "exported 1 message\n", "\(export)")
+    server.sim.advance(to: server.now + .seconds(90_000), from: server.now)
+    let show = try server.run("show", "\(ids[0])")
+    #expect(show.code == 65 && show.complaints.contains("its copy is not there"), "\(show)")
+    try Folder.make("\(server.path)/qmail/bin")
+    try server.write(
+      "#!/bin/sh\ncat >/dev/null; cat <&1 >/dev/null\n", to: "qmail/bin/qmail-queue", mode: 0o755)
+    let release = try server.run("release", "--recipient", "bob@remote.example")
+    #expect(release.code == 65, "\(release)")
+    #expect(release.output.contains("1 message, "))
+    #expect(release.output.contains("1 recipient still owed the mail"), "\(release)")
+    #expect(release.output.hasSuffix("released 1 of 1 message to 1 recipient\n"), "\(release)")
+    let rest = try server.run("release", "--all")
+    #expect(rest.code == 65, "\(rest)")
+    #expect(rest.complaints.hasSuffix("still in quarantine: 2 messages\n"), "\(rest)")
+  }
+
+  @Test("what was set aside by hand and is of an incident is found and given back by its number")
+  func byHand() throws {
+    let server = try Server()
+    let began = server.now - .seconds(10)
+    let id = try server.message()
+    let ledger = try Ledger("\(server.path)/state/ledger.sqlite")
+    for (number, sender) in [(1, "alice@mx.test"), (2, "carol@mx.test")] {
+      try ledger.record(
+        Storm(
+          incident: number, kind: .relaySender, began: began, lastSeen: server.now,
+          offenders: [.sender(Address(sender))]))
+    }
+    #expect(try server.run("quarantine", "--incident", "1", "--yes").code == 0)
+    #expect(try server.run("quarantined", "--incident", "1", "--ids").output == "\(id)\n")
+    let release = try server.run("release", "--incident", "1", "--dry-run")
+    #expect(release.code == 0 && release.output.hasPrefix("1 message, "), "\(release)")
+    #expect(try server.run("quarantined", "--incident", "2", "--ids").code == 1)
+    #expect(try server.run("quarantined", "--incident", "3", "--ids").code == 1)
+  }
+
   @Test("--html replaces a regular file and nothing else; - is standard output")
   func page() throws {
     let server = try Server()

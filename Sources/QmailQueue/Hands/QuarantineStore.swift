@@ -123,8 +123,12 @@ public final class QuarantineStore: Sendable {
   private func mail(_ identity: EntryIdentity, _ access: Descriptor.Access)
     throws(QuarantineError) -> Descriptor
   {
-    do { return try part("mail", of: identity, access) } catch  where error.kind == .missing {
-      return try part("envelope", of: identity, access)
+    do { return try part("mail", of: identity, access) } catch let none
+      where none.kind == .missing
+    {
+      do { return try part("envelope", of: identity, access) } catch  where error.kind == .missing {
+        throw none
+      }
     }
   }
 
@@ -351,7 +355,7 @@ public final class QuarantineStore: Sendable {
           .foreign, error.path, "this is a link or a FIFO, not a quarantined file")
       }
       if error.isMissing {
-        throw QuarantineError(.missing, error.path, "there is no such message in quarantine")
+        throw QuarantineError(.missing, error.path, "its copy is not there")
       }
       throw QuarantineError(error)
     } catch let error as QuarantineError {
