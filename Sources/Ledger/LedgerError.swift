@@ -48,9 +48,9 @@ public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
 
   private static func usualRemedy(_ kind: Kind) -> String {
     switch kind {
-    case .notOurs, .notDatabase: "name another state directory with --state, or move this file away"
+    case .notOurs: "name another state directory with --state, or move this file away"
     case .newer: "install the later qwarden that wrote it, or name another state directory"
-    case .damaged:
+    case .damaged, .notDatabase:
       "start the daemon again: it sets the file aside, and takes up what the quarantine directory holds"
     case .busy: "another qwarden is at work on it: try again"
     case .permission: "run as the user of the qwarden service, or as root"

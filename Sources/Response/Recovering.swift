@@ -78,6 +78,9 @@ extension Responder {
     }
   }
 
+  /// The note of one whose copy the ledger did not know.
+  public static let takenUp = "found in the quarantine directory"
+
   /// The ledger was lost and begun anew, or restored from an older day: the copy speaks for itself.
   private func adopt(
     _ identity: EntryIdentity, _ store: QuarantineStore, _ look: DeliveriesInFlight,
@@ -102,7 +105,7 @@ extension Responder {
     try attempt {
       try ledger.adopt(
         identity, facts, copied: message.taken, expires: now + policy.quarantine.keep, at: now,
-        note: "found in the quarantine directory")
+        note: Self.takenUp)
     }
   }
 }

@@ -140,9 +140,6 @@ public struct StatusReport: Codable, Sendable, Hashable {
       Escaping.json(of: self), to: Self.path(state: state), mode: 0o600, durable: false)
   }
 
-  /// Its daemon lives still, or another process has its number.
-  public var isOfRunningDaemon: Bool { kill(pid, 0) == 0 || errno == EPERM }
-
   /// One line for systemd's STATUS: counts first, then the storms.
   public var line: String {
     let others = (troubles ?? []).filter { $0.kind != "queue" }.map { "\($0.what): \($0.why)" }

@@ -53,8 +53,11 @@ extension Watchdog {
     let now = WallClock.now()
     let ranking = detector.ranking(rows, at: now)
     let blocks = (try? ledger.standingBlocks()) ?? []
+    var status = report()
+    // As status.json says it: when the queue was last looked at.
+    if lastLook > 0 { status.written -= seconds() - lastLook }
     return TopReport(
-      status: report(), time: now.seconds, window: policy.detection.window.inSeconds,
+      status: status, time: now.seconds, window: policy.detection.window.inSeconds,
       now: TopReport.Flow(flow.recent(10, at: now), isLogged: flow.isLogged),
       minute: TopReport.Flow(flow.recent(60, at: now), isLogged: flow.isLogged),
       senders: ranking.senders.map(TopReport.Row.init),

@@ -154,8 +154,11 @@ extension Watchdog {
         untold[incident, default: 0] += 1
       }
       if case .quarantined(let record) = outcome, record.incident == nil {
-        let what = record.keepsNothing ? "deleted" : "set aside"
-        untoldOrders["\(what), as ordered \(record.note ?? "")", default: 0] += 1
+        let what =
+          record.note == Responder.takenUp
+          ? "set aside: \(Responder.takenUp)"
+          : "\(record.keepsNothing ? "deleted" : "set aside"), as ordered \(record.note ?? "")"
+        untoldOrders[what, default: 0] += 1
       }
       if case .failed(let failure) = outcome {
         if let kind = kind(of: failure) {

@@ -106,8 +106,8 @@ struct Removal {
   }
 
   private var daemonIsRunning: Bool {
-    guard let report = try? StatusReport.read(state: options.places.state) else { return false }
-    return report.qmail == options.places.qmail && report.isOfRunningDaemon
+    guard let daemon = try? DaemonState.read(options.places.state) else { return false }
+    return daemon.isRunning && daemon.report.qmail == options.places.qmail
   }
 
   private func tell(_ account: RemovalWork.Account, of plan: RemovalPlan, _ layout: QueueLayout)
@@ -133,11 +133,16 @@ struct Removal {
     var removed = 0
     var inDoubt = 0
     var unusual = 0
+    var untouched = 0
     for message in plan.messages {
       let told = account.told(message)
       if told.name == .removed {
         removed += 1
         inDoubt += told.inDoubt
+        continue
+      }
+      guard account.fates[message.identity.id] != nil else {
+        untouched += 1
         continue
       }
       unusual += 1
@@ -146,6 +151,7 @@ struct Removal {
     if unusual > Self.unusualShown {
       out += "and \(unusual - Self.unusualShown) more; --json tells of each\n"
     }
+    if untouched > 0 { out += "\(RemovalPlan.count(untouched, "message")) not touched\n" }
     out +=
       "\(keepsCopy ? "set aside" : "deleted") \(removed) of \(Readable.count(plan.messages.count, "message"))"
     if removed > 0 {

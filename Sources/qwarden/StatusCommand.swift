@@ -7,23 +7,25 @@ struct Status: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "status",
     abstract: "Say how the daemon and the queue stand.",
-    discussion: "Reads what the daemon wrote after its last look. Exits 69 when no daemon runs.")
+    discussion:
+      "Asks the daemon; where none answers, says how it stood when it last wrote that down. Exits 69 when no daemon runs, or it does not answer."
+  )
 
   @OptionGroup var places: Places
   @OptionGroup var format: JSONOption
 
   func run() throws {
-    guard let report = try StatusReport.read(state: places.state) else {
+    guard let daemon = try DaemonState.read(places.state) else {
       throw PlainFailure(
         "\(StatusReport.path(state: places.state)): no daemon has run with this state directory; start it with 'systemctl start qwarden'",
         Exit.noQueue)
     }
+    let report = daemon.report
     Self.show(report, json: format.json)
-    guard report.isOfRunningDaemon else {
-      throw PlainFailure(
-        "the daemon (pid \(report.pid)) is not running; this is how it stood \(Readable.age(WallClock.now().seconds - report.written)) ago",
-        Exit.noQueue)
-    }
+    guard !daemon.isRunning || daemon.silence?.kind == .silent else { return }
+    throw PlainFailure(
+      "the daemon (pid \(report.pid)) \(daemon.isRunning ? "does not answer" : "is not running"); this is how it stood \(Readable.age(WallClock.now().seconds - report.written)) ago",
+      Exit.noQueue)
   }
 
   static func show(_ report: StatusReport, json: Bool) {

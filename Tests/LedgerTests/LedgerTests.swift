@@ -38,6 +38,8 @@ import Testing
     #expect(error?.kind == .notDatabase)
     #expect(error?.exitCode == 65)
     #expect(error?.description.contains(workshop.database) == true)
+    // What the daemon does with it.
+    #expect(error?.description.contains("start the daemon again") == true)
     #expect(workshop.bytes(of: "ledger.sqlite") == bytes)
   }
 

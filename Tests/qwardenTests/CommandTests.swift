@@ -139,6 +139,70 @@ struct CommandTests {
     #expect(try server.run("quarantined", "--incident", "3", "--ids").code == 1)
   }
 
+  @Test("status is the daemon's own word, and what it wrote last where none answers")
+  func status() throws {
+    let server = try Server()
+    #expect(try server.run("status").code == 69)
+    #expect(try server.run("run", "--once").code == 0)
+    let path = "\(server.path)/state/status.json"
+    func change(_ old: String, _ new: String) throws {
+      let text = try String(contentsOfFile: path, encoding: .utf8)
+      let expression = try Regex(old)
+      #expect(text.contains(expression))
+      try server.write(text.replacing(expression, with: new), to: "state/status.json", mode: 0o600)
+    }
+    // After a restart of the machine its number is another program's.
+    try change("\"pid\":[0-9]+", "\"pid\":\(getpid())")
+    let gone = try server.run("status")
+    #expect(gone.code == 69 && gone.complaints.contains("is not running"), "\(gone)")
+
+    let daemon = Process()
+    daemon.executableURL = URL(fileURLWithPath: BuiltProgram.path ?? "")
+    daemon.arguments = ["run"] + server.places
+    daemon.standardOutput = FileHandle.nullDevice
+    daemon.standardError = FileHandle.nullDevice
+    try daemon.run()
+    defer {
+      daemon.terminate()
+      daemon.waitUntilExit()
+    }
+    var there = try server.run("status")
+    for _ in 0..<100 where there.code != 0 {
+      usleep(100_000)
+      there = try server.run("status")
+    }
+    #expect(there.code == 0, "\(there)")
+    // On a full disk the file says how it stood once.
+    try change("\"mode\":\"observe\"", "\"mode\":\"stale\"")
+    let live = try server.run("status")
+    #expect(live.code == 0 && live.output.contains(" observe mode, "), "\(live)")
+  }
+
+  @Test("an order that was stopped tells once of what it did not touch")
+  func untouched() throws {
+    let server = try Server()
+    for _ in 0..<3 { _ = try server.message() }
+    try server.write(
+      "quarantine: {minimum-free-space: 100%}\nlog: {source: none}\n", to: "policy.yaml")
+    let stopped = try server.run("quarantine", "--all", "--yes")
+    #expect(stopped.code == 74 && stopped.complaints.contains("minimum-free-space"), "\(stopped)")
+    #expect(
+      stopped.output.hasSuffix("\n3 messages not touched\nset aside 0 of 3 messages\n"),
+      "\(stopped)")
+  }
+
+  @Test("what is taken up from the quarantine directory is not told as somebody's order")
+  func takenUp() throws {
+    let server = try Server()
+    _ = try server.message()
+    #expect(try server.run("quarantine", "--all", "--yes").code == 0)
+    for suffix in ["", "-wal", "-shm"] { unlink("\(server.path)/state/ledger.sqlite\(suffix)") }
+    let start = try server.run("run", "--once")
+    #expect(
+      start.output.contains("1 message is set aside: found in the quarantine directory"),
+      "\(start)")
+  }
+
   @Test("--html replaces a regular file and nothing else; - is standard output")
   func page() throws {
     let server = try Server()
