@@ -221,11 +221,12 @@ public actor Watchdog {
 
   func run(onStop: @escaping @Sendable () -> Void) {
     self.onStop = onStop
-    begin()
+    // First: what is sent while it begins, which may take seconds, is obeyed as soon as it has begun.
     onSignal(SIGTERM) { $0.stop(because: "SIGTERM") }
     onSignal(SIGINT) { $0.stop(because: "SIGINT") }
     onSignal(SIGHUP) { $0.reload() }
     onSignal(SIGUSR1) { $0.lookAgain() }
+    begin()
     awaitQueue()
     let arrived = onQueue { $0.lookSoon() }
     watcher.readArrivals { [queue = executor.queue] in queue.async(execute: arrived) }

@@ -178,6 +178,30 @@ struct CommandTests {
     #expect(live.code == 0 && live.output.contains(" observe mode, "), "\(live)")
   }
 
+  @Test("a daemon that is told to end while it starts does so")
+  func earlyEnd() throws {
+    let server = try Server()
+    // Its recovery waits for the hands a second long.
+    let hands = try FileLock.take("\(server.path)/state/lock", waiting: false)
+    let daemon = Process()
+    let output = Pipe()
+    daemon.executableURL = URL(fileURLWithPath: BuiltProgram.path ?? "")
+    daemon.arguments = ["run"] + server.places
+    daemon.standardOutput = output
+    daemon.standardError = FileHandle.nullDevice
+    try daemon.run()
+    let started = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+    #expect(started.contains("started: watching"))
+    usleep(200_000)
+    daemon.terminate()
+    for _ in 0..<100 where daemon.isRunning { usleep(100_000) }
+    #expect(!daemon.isRunning)
+    if daemon.isRunning { kill(daemon.processIdentifier, SIGKILL) }
+    daemon.waitUntilExit()
+    #expect(daemon.terminationReason == .exit && daemon.terminationStatus == 0)
+    _ = consume hands
+  }
+
   @Test("an order that was stopped tells once of what it did not touch")
   func untouched() throws {
     let server = try Server()
