@@ -12,10 +12,10 @@ public final class TraceSeries {
   private let isHistory: Bool
   private var trace: TraceFile?
 
-  public init(_ paths: [String]) {
+  public init(_ paths: [String], isHistory: Bool = false) {
     self.paths = paths[...]
     path = paths.first ?? ""
-    isHistory = paths.count > 1
+    self.isHistory = isHistory
   }
 
   /// Opens the first trace; nil where there is none.

@@ -44,7 +44,7 @@ struct ReplayTraces: ParsableCommand {
     let other = try compare.map { try PolicyFile.load($0) }
     var isWhole = true
     for paths in try series() {
-      let series = TraceSeries(paths)
+      let series = TraceSeries(paths, isHistory: history != nil)
       if let other {
         try compareOver(series, policy, other)
       } else {

@@ -36,7 +36,7 @@ import Testing
   }
 
   private func read(_ paths: [String]) throws -> [UInt64] {
-    let series = TraceSeries(paths)
+    let series = TraceSeries(paths, isHistory: true)
     var ids: [UInt64] = []
     #expect(try series.header() == nil || series.host == "mx.test")
     while let observation = try series.next({ #expect($0.localDomains == header.localDomains) }) {
@@ -76,6 +76,8 @@ import Testing
     let torn = try Descriptor.open("\(folder.path)/\(name)").readAll(limit: 1 << 20)
     history.end()
     try Replacement.write(torn, to: "\(folder.path)/\(name)", mode: 0o600)
+    // So is the hour that is being written, of a new installation the only one.
+    #expect(try read(folder.paths(since: begin)) == (0..<100).map { UInt64($0) })
     var next = TrafficHistory(Policy.History(), state: state, header: header, at: begin)
     next.add(arrival(100, at: begin))
     next.end()

@@ -110,11 +110,8 @@ enum CommandsPage {
     ("/var/lib/qwarden/ledger.sqlite", "Incidents, blocks, what is in quarantine, what was done."),
     ("/var/lib/qwarden/quarantine", "Copies of the messages set aside, mode 0600."),
     ("/var/lib/qwarden/history", "What the daemon saw, a trace an hour, for \"qwarden replay\"."),
-    ("/var/lib/qwarden/status.json", "How the daemon last stood, for \"qwarden status\" when none answers."),
-    (
-      "/var/lib/qwarden/socket",
-      "Where the daemon answers \"qwarden status\", \"qwarden top\" and \"qwarden explain\", mode 0600."
-    ),
+    ("/var/lib/qwarden/status.json", "How the daemon stood, for status when none answers."),
+    ("/var/lib/qwarden/socket", "Where the daemon answers status, top and explain, mode 0600."),
     ("/var/qmail/queue", "The queue that is watched."),
     ("/var/qmail/control/badmailfrom", "Where blocks are written, in a section of their own."),
   ]
