@@ -142,7 +142,9 @@ extension Ledger {
       try Row.fetchAll(
         database,
         sql: """
-          SELECT \(Self.columns) FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL AND number > ?
+          SELECT \(Self.columns) FROM quarantine
+          INDEXED BY \(inDoubtOnly ? "quarantine_doubtful" : "quarantine_departing")
+          WHERE marked IS NOT NULL AND gone IS NULL AND number > ?
           \(inDoubtOnly ? "AND in_doubt > 0" : "") ORDER BY number LIMIT ?
           """,
         arguments: [after, limit]
@@ -150,31 +152,37 @@ extension Ledger {
     }
   }
 
-  /// Messages that were copied since `moment` on an administrator's order and have not left the queue: their marks, if any, came later.
-  public func ordered(since moment: Timestamp) throws(LedgerError) -> [EntryIdentity] {
-    try read { database in
-      try Row.fetchAll(
-        database,
+  /// Of these queue numbers: rows that are copied and whose entry has not left the queue, as far as is known.
+  public func taken(ids: Set<UInt64>) throws(LedgerError) -> [QuarantineRecord] {
+    if ids.isEmpty { return [] }
+    return try read { database in
+      // Mostly there are none at all.
+      guard
+        try Bool.fetchOne(
+          database.cachedStatement(
+            sql: """
+              SELECT \(Self.someDepart) OR EXISTS (SELECT 1 FROM quarantine INDEXED BY quarantine_ordered
+                WHERE incident IS NULL AND gone IS NULL AND copied IS NOT NULL)
+              """)) == true
+      else { return [] }
+      let ofNumber = try database.cachedStatement(
         sql: """
-          SELECT id, birth FROM quarantine INDEXED BY quarantine_ordered
-          WHERE incident IS NULL AND gone IS NULL AND copied >= ? AND state IN ('copied', 'marked', 'expiring', 'expired')
-          """,
-        arguments: [moment.column]
-      ).map { row in
-        EntryIdentity(
-          id: UInt64(bitPattern: row["id"] as Int64), birth: Timestamp(column: row["birth"]))
+          SELECT \(Self.columns) FROM quarantine
+          WHERE id = ? AND copied IS NOT NULL AND gone IS NULL AND state NOT IN ('intended', 'abandoned')
+          """)
+      return try ids.flatMap { id in
+        try Row.fetchAll(ofNumber, arguments: [Int64(bitPattern: id)]).map(Self.message)
       }
     }
   }
 
-  /// How many rows ``departing(inDoubtOnly:after:limit:)`` would give.
-  public func departingCount() throws(LedgerError) -> Int {
-    try read { database in
-      try Int.fetchOne(
-        database,
-        sql: "SELECT count(*) FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL") ?? 0
-    }
+  /// Whether ``departing(inDoubtOnly:after:limit:)`` would give any.
+  public func hasDeparting() throws(LedgerError) -> Bool {
+    try read { try Bool.fetchOne($0, sql: "SELECT \(Self.someDepart)") ?? false }
   }
+
+  private static let someDepart =
+    "EXISTS (SELECT 1 FROM quarantine WHERE marked IS NOT NULL AND gone IS NULL)"
 
   /// How many messages wait for the hands: chosen or copied and not yet marked, or in a release that was cut off.
   public func waitingCount() throws(LedgerError) -> Int {
@@ -217,8 +225,10 @@ extension Ledger {
     try read { database in
       try Row.fetchAll(
         database,
-        sql:
-          "SELECT \(Self.columns) FROM quarantine WHERE state = 'gone' AND expires <= ? ORDER BY number LIMIT ?",
+        sql: """
+          SELECT \(Self.columns) FROM quarantine INDEXED BY quarantine_expiring
+          WHERE state = 'gone' AND expires <= ? ORDER BY expires LIMIT ?
+          """,
         arguments: [now.column, limit]
       ).map(Self.message)
     }

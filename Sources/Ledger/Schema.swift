@@ -157,6 +157,12 @@ enum Schema {
     CREATE INDEX quarantine_released ON quarantine(release_pid, release_started)
       WHERE release_started IS NOT NULL;
     """,
+    // Nor what it asks while many wait for their departure, or for their time to run out.
+    """
+    CREATE INDEX quarantine_doubtful ON quarantine(number)
+      WHERE marked IS NOT NULL AND gone IS NULL AND in_doubt > 0;
+    CREATE INDEX quarantine_expiring ON quarantine(expires) WHERE state = 'gone';
+    """,
   ]
 
   /// Brings a database to ``version``, inside the caller's transaction.

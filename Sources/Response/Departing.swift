@@ -4,16 +4,22 @@ import QmailQueue
 
 /// Marked entries until qmail-send has removed them, and copies whose time has run out.
 extension Responder {
-  /// Looks at those first that a delivery in flight may leave a bounce for, then at `limit` of the others in turn.
+  /// Looks at those first that a delivery in flight may leave a bounce for and those to which something happened, then at `limit` of the
+  /// others in turn.
   func watch(limit: Int, _ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     var rows = try attempt { try ledger.departing(inDoubtOnly: true, limit: Self.smallestLot) }
-    let urgent = Set(rows.map(\.id))
+    var urgent = Set(rows.map(\.id))
+    let touched = takeTouched(atMost: Self.watched)
+    rows += try attempt { try ledger.taken(ids: touched) }.filter {
+      $0.isDeparting && urgent.insert($0.id).inserted
+    }
     var others = try attempt {
       try ledger.departing(after: cursors.watching, limit: limit)
     }
     if others.isEmpty, cursors.watching > 0 {
       others = try attempt { try ledger.departing(limit: limit) }
     }
+    if others.count < limit { cursors.hasWatchedAll = true }
     cursors.watching = others.count == limit ? others.last?.id ?? 0 : 0
     rows += others.filter { !urgent.contains($0.id) }
     if rows.isEmpty { return }

@@ -67,8 +67,8 @@ public struct QuarantineProgress: Sendable, Hashable {
   public var outcomes: [Outcome] = []
   /// Messages chosen and not yet copied, or copied and not yet marked.
   public var waiting = 0
-  /// Marked and still in the queue.
-  public var leaving = 0
+  /// Some are marked and still in the queue.
+  public var someLeave = false
   /// Work was left undone only because the tick is bounded: tick again soon.
   public var hasMore = false
 

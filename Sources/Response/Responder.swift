@@ -83,6 +83,25 @@ public final class Responder {
     var retiring: Int64 = 0
     var finishing: Int64 = 0
     var watching: Int64 = 0
+    /// All that departed at the start have been looked at once.
+    var hasWatchedAll = false
+  }
+
+  /// Queue numbers of departing messages to which something happened, to be looked at next.
+  private(set) var touched: Set<UInt64> = []
+  /// ``quarantineTick(at:)`` is wanted soon: for departing messages to which something happened.
+  public var hasTouched: Bool { !touched.isEmpty }
+
+  /// Something has happened to these messages, or they have left the queue.
+  public func note(touched records: [QuarantineRecord]) {
+    for record in records where record.isDeparting { touched.insert(record.identity.id) }
+  }
+
+  /// At most so many of them, which are not given again.
+  func takeTouched(atMost most: Int) -> Set<UInt64> {
+    let some = Set(touched.prefix(most))
+    touched.subtract(some)
+    return some
   }
 
   public init(
@@ -181,7 +200,7 @@ public final class Responder {
     var progress = quarantineTick(at: now)
     let isDone =
       outcomes.isEmpty && progress.outcomes.isEmpty && !progress.hasMore
-      && progress.waiting == 0 && progress.leaving == 0
+      && progress.waiting == 0 && !progress.someLeave
     progress.outcomes = outcomes + progress.outcomes
     rest = nil
     if isDone, let mark, let blocks = try? ledger.standingBlocks() {

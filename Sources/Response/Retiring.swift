@@ -14,10 +14,10 @@ extension Responder {
   /// A younger message is in its first delivery, which begins a millisecond after its birth (experiment, notqmail 1.09): what it leaves pending
   /// is known only afterwards, and most of a storm's fast failures are gone by then.
   static let firstAttempt = 0.15
-  /// Departing entries looked at in one tick.
+  /// Departing entries looked at in one tick: of those to which something happened, and in the first round over all.
   static let watched = 1024
 
-  /// A bounded piece of work on the quarantine (at most a lot copied and marked, 1024 watched): watches marked entries, sweeping
+  /// A bounded piece of work on the quarantine (at most a lot copied and marked, some 1024 watched): watches marked entries, sweeping
   /// their bounces; finishes what was left half done; copies and marks a lot. Call it at every poll, and again soon while
   /// ``QuarantineProgress/hasMore``.
   public func quarantineTick(at now: Timestamp) -> QuarantineProgress {
@@ -26,24 +26,26 @@ extension Responder {
     defer { told.endParts() }
     working("set aside", "messages", &progress.outcomes) { outcomes throws(Trouble) in
       try writeIntents(&outcomes, now)
-      let (waiting, leaving) = try unfinished()
-      if waiting + leaving > 0 {
+      let (waiting, someLeave) = try unfinished()
+      if !someLeave { _ = takeTouched(atMost: .max) }
+      if waiting > 0 || someLeave {
         try withHands { () throws(Trouble) in
           try resolveReleases(now, &outcomes)
           // While a storm is being set aside, its backlog comes first.
-          try watch(limit: waiting > 0 ? Self.smallestLot : Self.watched, now, &outcomes)
+          let isCalm = waiting == 0 && !cursors.hasWatchedAll
+          try watch(limit: isCalm ? Self.watched : Self.smallestLot, now, &outcomes)
           try finishCopied(now, &outcomes)
-          progress.hasMore = try retireLot(now, &outcomes)
+          progress.hasMore = try retireLot(now, &outcomes) || hasTouched
         }
       }
-      (progress.waiting, progress.leaving) = try unfinished()
+      (progress.waiting, progress.someLeave) = try unfinished()
     }
     return progress
   }
 
-  private func unfinished() throws(Trouble) -> (waiting: Int, leaving: Int) {
+  private func unfinished() throws(Trouble) -> (waiting: Int, someLeave: Bool) {
     let waiting = try attempt { try ledger.waitingCount() }
-    return (waiting, try attempt { try ledger.departingCount() })
+    return (waiting, try attempt { try ledger.hasDeparting() })
   }
 
   /// - Returns: whether the lot was full and none of it postponed.

@@ -131,6 +131,11 @@ public struct StormDetector: Sendable {
     release(serial, leaving: 0)
     return true
   }
+
+  /// Whether what becomes of the message that has this number now is evidence.
+  public func regards(_ id: UInt64) -> Bool {
+    mail.current(id).map { !mail[$0].isDisregarded } ?? false
+  }
 }
 
 // What the queue shows.

@@ -68,8 +68,6 @@ public actor Watchdog {
   let reader: EntryReader
   var policy: Policy
   var detector: StormDetector
-  /// When observations were last handed to it.
-  var lastTaken = Timestamp(seconds: 3600)
   /// inotify's; suspended while a look is due.
   var queueEvents: (any DispatchSourceRead)?
   var lookIsDue = false

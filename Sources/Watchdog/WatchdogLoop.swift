@@ -30,7 +30,7 @@ extension Watchdog {
     observe(fullPass: false)
     let now = seconds()
     if progress.hasMore
-      || (progress.waiting + progress.leaving > 0 && now - lastWork > Self.gentlePause)
+      || (progress.waiting > 0 || responder.hasTouched) && now - lastWork > Self.gentlePause
     {
       work()
     }
@@ -135,9 +135,19 @@ extension Watchdog {
   func take(_ observations: [Observation]) -> [StormEvent] {
     guard let last = observations.last else { return [] }
     // What a command takes out is copied in the ledger before its first mark, and so before the mark can be among these observations.
-    if let ordered = try? ledger.ordered(since: lastTaken - .seconds(60)) {
-      for identity in ordered { disregard(identity, at: observations[0].time) }
-      lastTaken = last.time
+    let touched = observations.reduce(into: Set<UInt64>()) { ids, observation in
+      switch observation.event {
+      case .departure(let id): ids.insert(id)
+      case .progress(let progress) where progress.isBouncing || detector.regards(progress.id):
+        ids.insert(progress.id)
+      default: break
+      }
+    }
+    if let taken = try? ledger.taken(ids: touched) {
+      for record in taken where record.incident == nil {
+        disregard(record.identity, at: observations[0].time)
+      }
+      responder.note(touched: taken)
     }
     let injected = Set(observations.compactMap { injectedHere($0, before: last.time) })
     let released = (try? ledger.released(by: injected, since: last.time - .seconds(86_400))) ?? []

@@ -107,7 +107,6 @@ extension Watchdog {
     log.clockWasSet(at: now)
     started = started + shift
     flow.clockWasSet(at: now)
-    lastTaken = now
     remembered = []
     pointed = [:]
     responder.clockWasSet()

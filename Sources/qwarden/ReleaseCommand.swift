@@ -148,7 +148,7 @@ struct Release: ParsableCommand {
     }
     Output.line(
       others.isEmpty
-? "released \(messages) of \(Readable.count(records.count, "message")) to \(Readable.count(recipients, "recipient"))"
+        ? "released \(messages) of \(Readable.count(records.count, "message")) to \(Readable.count(recipients, "recipient"))"
         : "released \(messages) of \(Readable.count(records.count, "message")) to \(Readable.count(others.count, "other recipient")), instead of \(recipients)"
     )
     if leftOut > 0 {

@@ -1,4 +1,5 @@
 import GRDB
+import GRDBSQLite
 import Glibc
 import Mail
 import Storms
@@ -320,7 +321,7 @@ import Testing
     try ledger.recordMarked([stored], at: .noon + .seconds(1))
     #expect(try ledger.departing(limit: 10).count == 1)
     #expect(try ledger.departing(inDoubtOnly: true, limit: 10).count == 1)
-    #expect(try ledger.departingCount() == 1)
+    #expect(try ledger.hasDeparting())
     // A move from a state that the row is no longer in changes nothing.
     try ledger.move([stored], to: .abandoned, at: .noon)
     stored = try #require(try ledger.quarantine(number: record.id))
@@ -376,6 +377,36 @@ import Testing
     try ledger.abandon(rows, note: "left", at: .noon)
     #expect(try ledger.quarantineCounts() == [.abandoned: 1, .marked: 1])
     #expect(try ledger.quarantine(number: rows[1].id)?.note == "left")
+  }
+
+  @Test("what the daemon asks at every look costs the same however many are in quarantine")
+  func costOfALook() throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database)
+    func fill(_ ids: Range<UInt64>) throws {
+      let all = ids.map { EntryIdentity(id: $0, birth: .noon) }
+      try ledger.intendQuarantine(of: all, incident: 1, expires: .noon + .seconds(10), at: .noon)
+      var rows = try ledger.quarantine([.intended])
+      try ledger.recordCopied(rows, at: .noon)
+      for place in rows.indices { rows[place].state = .copied }
+      try ledger.recordMarked(rows, at: .noon)
+      try ledger.recordGone(rows.filter { $0.identity.id % 2 == 0 }, at: .noon)
+    }
+    /// Pages of the file that one look reads, from memory or from the disk.
+    func pages() throws -> Int {
+      _ = try ledger.read { $0.pageReads }
+      _ = try ledger.departing(inDoubtOnly: true, limit: 128)
+      _ = try ledger.hasDeparting()
+      _ = try ledger.expiredQuarantine(at: .noon, limit: 256)
+      _ = try ledger.taken(ids: [1, 2])
+      return try ledger.read { $0.pageReads }
+    }
+    try fill(1..<11)
+    let few = try pages()
+    try fill(11..<4001)
+    let many = try pages()
+    #expect(many <= few + 30, "\(many) pages, with few messages \(few)")
+    #expect(try ledger.taken(ids: [1, 2, 5000]).map(\.identity.id) == [1])
   }
 
   @Test("only messages out of the queue expire, and only when their time has run out")
@@ -474,5 +505,16 @@ import Testing
     cost = 900_000
     #expect(try ask() == 2 && !figure.isStale)
     #expect(try ask() == 3, "what is counted in no time is always today's")
+  }
+}
+
+extension Database {
+  /// Pages read since the last call.
+  fileprivate var pageReads: Int {
+    [SQLITE_DBSTATUS_CACHE_HIT, SQLITE_DBSTATUS_CACHE_MISS].reduce(0) { sum, which in
+      var (now, most) = (Int32(0), Int32(0))
+      sqlite3_db_status(sqliteConnection, which, &now, &most, 1)
+      return sum + Int(now)
+    }
   }
 }

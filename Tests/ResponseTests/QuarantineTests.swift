@@ -33,12 +33,12 @@ import Testing
     #expect(record.facts.source.client == "198.18.0.9")
     #expect(try bench.letters(spam) == "DDD")
     #expect(try bench.letters(other) == "T")
-    #expect(try responder.ledger.departingCount() == 1)
+    #expect(try responder.ledger.hasDeparting())
 
     bench.pass(seconds: 3600)
     let later = responder.quarantineTick(at: bench.now)
     #expect(later.outcomes.compactMap(\.gone).map(\.identity) == [spam])
-    #expect(later.leaving == 0)
+    #expect(!later.someLeave)
     #expect(bench.log.contains("end msg \(spam.id)"))
     #expect(!bench.log.contains { $0.hasPrefix("warning") || $0.hasPrefix("bounce") })
     #expect(bench.deliveries.map(\.attempt.recipient) == [Address("done@remote.example")])
@@ -130,6 +130,27 @@ import Testing
     let file = try Descriptor.open(bench.badmailfrom, [.write, .create, .append])
     try file.write(Array("y@bad.example\n".utf8), at: 0)
     #expect(!poll(after: 1))
+  }
+
+  @Test("of many that depart those are watched to which something happened, few of the others")
+  func manyDepart() throws {
+    let bench = try Workbench()
+    let spam = try (0..<300).map { _ in try bench.message() }
+    let responder = try bench.responder()
+    let records = bench.quarantine(spam, with: responder).compactMap(\.quarantined)
+    #expect(records.count == 300)
+    func gone() -> Int {
+      responder.quarantineTick(at: bench.now).outcomes.compactMap(\.gone).count
+    }
+    // The first round is over all, for what happened while nobody watched.
+    #expect(gone() == 0)
+    bench.pass(seconds: 7200)
+    let inTurn = gone()
+    #expect((1...Responder.smallestLot).contains(inTurn))
+    responder.note(touched: records)
+    #expect(responder.hasTouched)
+    #expect(gone() == 300 - inTurn)
+    #expect(!responder.hasTouched)
   }
 
   @Test("a bounce that was due is not sent, and its text is kept with the copy")
