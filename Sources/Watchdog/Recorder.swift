@@ -22,6 +22,8 @@ public final class Recorder {
   private var nextPass: Timestamp
   private var nextCounts: Timestamp
   private var blindSpot: String?
+  /// The last look stopped at its bound: the next follows at once.
+  private var hasMore = false
 
   /// - Parameter output: a path that does not exist yet, gzipped when it ends in `.gz`; `-` for standard output.
   /// - Throws: `QueueError`, `ControlError` or `FileError`.
@@ -43,7 +45,7 @@ public final class Recorder {
   public func run(until isEnough: () -> Bool) throws {
     repeat {
       try look()
-      rest()
+      if !hasMore { rest() }
     } while !isEnough()
     try look()
     try sink.close()
@@ -56,12 +58,13 @@ public final class Recorder {
       nextPass = now + fullPass
       _ = log.retry(at: now)
     }
-    var found = try watcher.poll(at: now, fullPass: isPass)
+    var found = try watcher.poll(at: now, fullPass: isPass, atMost: Watchdog.atOnce)
     let written = log.read(at: WallClock.now())
     // As the daemon: the queue's part of the story is there before the log's line is told.
     if !written.observations.isEmpty {
       found.append(try watcher.poll(at: WallClock.now(), fullPass: false, atMost: 0))
     }
+    hasMore = found.hasMore || written.hasMore
     for note in written.notes { onNote(note) }
     if watcher.blindSpot != blindSpot {
       blindSpot = watcher.blindSpot

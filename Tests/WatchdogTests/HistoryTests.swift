@@ -162,6 +162,28 @@ import Testing
     #expect((try? FileStatus.of("\(state)/history")) == nil)
   }
 
+  @Test("a recorder takes in a large queue bit by bit, and ends when it is told to")
+  func recordedInPieces() throws {
+    let watched = try WatchedQmail()
+    defer { watched.remove() }
+    let qmail = try SimulatedQmail.create(at: watched.qmail)
+    for number in 0..<2100 {
+      try qmail.inject(
+        SimulatedInjection(
+          sender: Address("alice@mx.test"), recipients: [Address("a@d\(number).example")],
+          source: .uid(33), message: Array("Subject: hello\n\nhello\n".utf8)), at: WallClock.now())
+    }
+    func recorder(_ name: String) throws -> Recorder {
+      try Recorder(qmail: watched.qmail, policy: .unlogged, output: "\(watched.path)/\(name)")
+    }
+    let brief = try recorder("brief.jsonl")
+    try brief.run { true }
+    #expect(brief.arrivals <= 2 * Watchdog.atOnce)
+    let whole = try recorder("whole.jsonl")
+    try whole.run { whole.arrivals == 2100 }
+    #expect(whole.arrivals == 2100)
+  }
+
   @Test("a recorded trace and the history replay to the storm that the daemon saw")
   func recorded() async throws {
     let watched = WatchedQmail()
