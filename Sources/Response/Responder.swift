@@ -50,6 +50,8 @@ public final class Responder {
 
   /// Set by tests: true stops the work there, as a kill would.
   var stopAfter: (@Sendable (Step) -> Bool)?
+  /// Recipients of a batch that are held at once; two batches may be under way. Set by tests.
+  var mostRecipients = 200_000
   /// Looks for deliveries under way; replaced by tests.
   var look: @Sendable () throws -> DeliveriesInFlight = { try DeliveriesInFlight.look() }
 

@@ -16,6 +16,9 @@ struct RetiringBatch: Sendable {
   let look: @Sendable () throws -> DeliveriesInFlight
   let stopAfter: (@Sendable (Step) -> Bool)?
   let now: Timestamp
+  /// More recipients than this, about, are not held at once: of messages with very many a part of the batch is taken through all steps
+  /// before the next is opened.
+  let mostRecipients: Int
 
   /// What came of it, for whoever tells it. What is here is in the ledger.
   struct Account: Sendable {
@@ -56,9 +59,15 @@ struct RetiringBatch: Sendable {
     }
     // One of its own: what is to be flushed is this batch's, and no other waits for it.
     let store = try attempt { try QuarantineStore(path: places.quarantine, creating: false) }
+    var rest = rows[...]
+    while !rest.isEmpty { try takeSome(of: &rest, store, &account) }
+  }
 
+  private func takeSome(
+    of rows: inout ArraySlice<QuarantineRecord>, _ store: QuarantineStore, _ account: inout Account
+  ) throws(Trouble) {
     // Copies. The queue is only read.
-    var passages = try opened(rows, &account)
+    var passages = try opened(&rows, &account)
     try copy(&passages, into: store, &account)
     if passages.isEmpty { return }
     try secureCopies(of: passages.map(\.record), in: store)
@@ -100,19 +109,21 @@ struct RetiringBatch: Sendable {
   }
 
   /// Reads each entry once more and opens it: whatever happened since it was chosen.
-  private func opened(_ rows: [QuarantineRecord], _ account: inout Account) throws(Trouble)
-    -> [Passage]
+  private func opened(_ rows: inout ArraySlice<QuarantineRecord>, _ account: inout Account)
+    throws(Trouble) -> [Passage]
   {
     let queue = try attempt { try OpenQueue(opening: layout) }
     let deliveries = try DeliveriesInFlight.settled(look)
     var passages: [Passage] = []
     var left = Account()
     var pids: [(Passage, Int32)] = []
-    for row in rows {
+    var recipients = 0
+    while recipients < mostRecipients, let row = rows.popFirst() {
       let passage = Passage(row)
       switch passage.open(in: layout, queue, policy, deliveries, now) {
       case .open(let pid):
         passages.append(passage)
+        recipients += passage.record.facts.recipients
         if let pid { pids.append((passage, pid)) }
       case .abandon(let why): left.abandon(passage.record, why)
       case .postpone: break

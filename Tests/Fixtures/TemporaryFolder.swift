@@ -19,7 +19,14 @@ public final class TemporaryFolder: Sendable {
       return
     }
     chmod(path, 0o700)
-    for name in (try? Descriptor.open(path, .directory).names()) ?? [] { remove("\(path)/\(name)") }
+    guard let folder = try? Descriptor.open(path, .directory) else { return }
+    var names: [[UInt8]] = []
+    try? folder.forEachName { name, _ in names.append(Array(name)) }
+    for name in names
+    // A name need not be text.
+    where unlinkat(folder.number, (name + [0]).map { CChar(bitPattern: $0) }, 0) != 0 {
+      remove("\(path)/\(String(decoding: name, as: UTF8.self))")
+    }
     rmdir(path)
   }
 }

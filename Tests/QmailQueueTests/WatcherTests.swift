@@ -211,6 +211,36 @@ struct WatcherTests {
     #expect(watcher.counts.messages == 311 && watcher.counts.unprocessed == 11)
   }
 
+  @Test(
+    "messages of very many recipients are told a few at a time, so that they do not fill the memory",
+    arguments: [0, 60], [false, true])
+  func heavy(others: Int, areNew: Bool) throws {
+    let fixture = QueueFixture()
+    let earlier = areNew ? try QueueWatcher(layout: fixture.layout) : nil
+    if let earlier { _ = try poll(earlier) }
+    let many = (0..<20_000).map { "\($0)\(String(repeating: "x", count: 200))@mx.example" }
+    var ids: Set<UInt64> = []
+    for i in 0..<others { ids.insert(fixture.inject(from: "a@b", to: ["\(i)@c"])) }
+    for _ in 0..<12 { ids.insert(fixture.inject(from: "list@b", to: many)) }
+    let watcher = try earlier ?? QueueWatcher(layout: fixture.layout)
+    var seen: [UInt64] = []
+    var most = 0
+    var hasMore = true
+    while hasMore {
+      let report = try watcher.poll(at: now, fullPass: false, atMost: 1024)
+      var weight = 0
+      for case .arrival(let entry) in report.observations.map(\.event) {
+        seen.append(entry.identity.id)
+        weight += entry.weight
+      }
+      most = max(most, weight)
+      hasMore = report.hasMore
+    }
+    #expect(Set(seen) == ids && seen.count == ids.count)
+    // Each of them weighs a third of what is held at once.
+    #expect(most < 3 * QueueWatcher.mostBytes, "\(most)")
+  }
+
   @Test("of a large queue the young messages are read first, the newest before all")
   func newestFirst() throws {
     let fixture = QueueFixture()

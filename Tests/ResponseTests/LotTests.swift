@@ -32,6 +32,23 @@ import Testing
     #expect(size.messages == Responder.smallestLot)
   }
 
+  @Test("messages of very many recipients go a few at a time, so that they do not fill the memory")
+  func heavy() throws {
+    let bench = try Workbench()
+    let messages = try (0..<5).map { _ in try bench.message(to: ["a@b.example", "c@d.example"]) }
+    let responder = try bench.responder()
+    responder.mostRecipients = 4
+    let flushes = Atomic<Int>(0)
+    responder.stopAfter = { step in
+      if step == .copiesFlushed { flushes.add(1, ordering: .relaxed) }
+      return false
+    }
+    let done = bench.quarantine(messages, with: responder).compactMap(\.quarantined)
+    #expect(Set(done.map(\.identity)) == Set(messages))
+    #expect(flushes.load(ordering: .relaxed) == 3)
+    for message in messages { #expect(try bench.letters(message) == "DD") }
+  }
+
   @Test(
     "a batch that fails leaves the lot's other batches whole, and the next tick finishes it",
     arguments: 1...9)

@@ -38,6 +38,18 @@ struct EntryReading {
   var infoInode: UInt64 = 0
   /// Damaged only to this user, who may not read it.
   var isForbidden = false
+
+  /// Bytes in memory, about.
+  var weight: Int { if case .entry(let entry) = outcome { entry.weight } else { 64 } }
+}
+
+extension Entry {
+  /// Bytes that it takes in memory, about.
+  var weight: Int {
+    (local + remote).reduce(256 + sender.bytes.count + subject.count) {
+      $0 + 56 + $1.address.bytes.count
+    } + unrouted.reduce(0) { $0 + 56 + $1.bytes.count }
+  }
 }
 
 /// What is wrong with a message.

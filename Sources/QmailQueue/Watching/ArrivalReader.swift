@@ -47,6 +47,8 @@ final class ArrivalReader: Sendable {
     // Names that go are of no interest, but between them the kernel does not make one event of two arrivals.
     var events = QueueEvents([.todo: IN_CREATE | IN_MOVED_TO | QueueEvents.gone])
     var queue: OpenQueue?
+    /// Events have told of them, and they are not read yet.
+    var unread: ArraySlice<UInt64> = []
     var waiting: [Arrival] = []
     /// The last message read under each number, of those that wait and of those that were taken last.
     var marks: [UInt64: Mark] = [:]
@@ -58,22 +60,30 @@ final class ArrivalReader: Sendable {
       waiting.count >= ArrivalReader.mostWaiting || bytes >= ArrivalReader.mostBytes
     }
 
-    /// Takes one batch of events and reads what they tell of.
-    /// - Returns: number of events.
+    /// Takes one batch of events, unless some are left, and reads what they tell of, as far as there is room for it.
+    /// - Returns: number of events and messages.
     mutating func readBatch() -> Int {
-      var ids: [UInt64] = []
-      let count = events.take { id, touch in if touch == .arrived { ids.append(id) } }
-      guard let queue else { return count }
+      var count = 0
+      if unread.isEmpty {
+        var ids: [UInt64] = []
+        count = events.take { id, touch in if touch == .arrived { ids.append(id) } }
+        unread = ids[...]
+      }
+      guard let queue else {
+        unread = []
+        return count
+      }
       // No longer than the batch: an envelope of many megabytes is not to stay in memory.
       var buffer = ReadBuffer()
-      for id in ids {
+      while bytes < ArrivalReader.mostBytes, let id = unread.popFirst() {
+        count += 1
         let reading = queue.entry(id, &buffer, isNew: true)
         var arrival = Arrival(id: id, reading: reading)
         if case .entry(let entry) = reading.outcome {
           let mark = Mark(entry)
           arrival.isRepeated = (marks[id] ?? oldMarks[id]).map { mark.isSame(as: $0) } ?? false
           marks[id] = mark
-          bytes += 256 + entry.weight
+          bytes += entry.weight
         }
         waiting.append(arrival)
       }
@@ -118,11 +128,15 @@ final class ArrivalReader: Sendable {
   func forgive() { state.withLock { $0.events.forgive() } }
 
   /// Everything that has arrived until now, in order; reads what has not been read yet.
-  /// - Parameter most: about how many events are taken at most.
-  func collect(atMost most: Int) -> [Arrival] {
-    let (arrivals, wasFull) = state.withLock { state in
+  /// - Parameter most: about how many events are taken at most; fewer where they are heavy.
+  /// - Returns: also whether that was all.
+  func collect(atMost most: Int) -> (arrivals: [Arrival], isAll: Bool) {
+    let (arrivals, wasFull, isAll) = state.withLock { state in
       let wasFull = state.isFull
-      while state.waiting.count < most, state.readBatch() > 0 {}
+      var isAll = false
+      while !isAll, state.waiting.count < most, state.bytes < Self.mostBytes {
+        isAll = state.readBatch() == 0
+      }
       defer {
         if !state.waiting.isEmpty {
           state.waiting = []
@@ -130,10 +144,10 @@ final class ArrivalReader: Sendable {
           (state.marks, state.oldMarks) = ([:], state.marks)
         }
       }
-      return (state.waiting, wasFull)
+      return (state.waiting, wasFull, isAll)
     }
     if wasFull { ring() }
-    return arrivals
+    return (arrivals, isAll)
   }
 
   /// Begins to read at once what arrives, on a thread of its own, until ``stop()``.
@@ -185,13 +199,5 @@ final class ArrivalReader: Sendable {
   private func ring() {
     var one: UInt64 = 1
     _ = Glibc.write(bell, &one, 8)
-  }
-}
-
-extension Entry {
-  /// Bytes of its addresses and subject, about.
-  fileprivate var weight: Int {
-    (local + remote).reduce(sender.bytes.count + subject.count) { $0 + 40 + $1.address.bytes.count }
-      + unrouted.reduce(0) { $0 + 40 + $1.bytes.count }
   }
 }

@@ -14,6 +14,8 @@ final class BacklogReader: Sendable {
   }
 
   private static let mostWaiting = 4096
+  /// And of what is read, about so many bytes: a message may have very many recipients.
+  private static let mostBytes = 16 << 20
   private static let chunk = 64
   /// Younger than this is what a storm in progress can consist of.
   private static let youth = Duration.seconds(3600)
@@ -23,6 +25,7 @@ final class BacklogReader: Sendable {
   private struct State {
     var ids: [UInt64]
     var waiting: [Message] = []
+    var bytes = 0
     var given = 0
     var hasEnded = false
     var isUnwanted = false
@@ -57,15 +60,23 @@ final class BacklogReader: Sendable {
   /// Messages not taken yet.
   var rest: Int { state.withLock { total - $0.given } }
 
-  /// The next messages, as soon as there are `most`; fewer at the end and where reading is slow.
+  /// The next messages, as soon as there are `most`; fewer at the end, where they are heavy, and where reading is slow.
   func take(atMost most: Int) -> [Message] {
     let end = DispatchTime.now() + Self.patience
-    while state.withLock({ $0.waiting.count < most && !$0.hasEnded }) {
+    while state.withLock({
+      $0.waiting.count < most && $0.bytes < Self.mostBytes && !$0.hasEnded
+    }) {
       if messages.wait(timeout: end) == .timedOut { break }
     }
     let taken = state.withLock { state in
-      let taken = Array(state.waiting.prefix(most))
+      var weight = 0
+      let taken = Array(
+        state.waiting.prefix(most).prefix { message in
+          defer { weight += message.reading.weight }
+          return weight < Self.mostBytes
+        })
       state.waiting.removeFirst(taken.count)
+      state.bytes -= taken.reduce(0) { $0 + $1.reading.weight }
       state.given += taken.count
       return taken
     }
@@ -88,10 +99,18 @@ final class BacklogReader: Sendable {
     // Reading never throws: an error is an outcome.
     TwoThreads.run(chunks, apart: apart, each: { Reader(queue) }) { reader, part in
       let start = part * Self.chunk
-      return hand(
-        ids[start..<min(start + Self.chunk, ids.count)].map {
-          Message(id: $0, reading: reader.read($0, listed))
-        })
+      var some: [Message] = []
+      var weight = 0
+      for id in ids[start..<min(start + Self.chunk, ids.count)] {
+        some.append(Message(id: id, reading: reader.read(id, listed)))
+        weight += some.last?.reading.weight ?? 0
+        if weight > Self.mostBytes / 16 {
+          guard hand(some) else { return false }
+          some = []
+          weight = 0
+        }
+      }
+      return hand(some)
     }
   }
 
@@ -118,8 +137,9 @@ final class BacklogReader: Sendable {
     while true {
       let isGiven: Bool? = state.withLock { state in
         if state.isUnwanted { return nil }
-        if state.waiting.count >= Self.mostWaiting { return false }
+        if state.waiting.count >= Self.mostWaiting || state.bytes >= Self.mostBytes { return false }
         state.waiting += some
+        state.bytes += some.reduce(0) { $0 + $1.reading.weight }
         return true
       }
       guard let isGiven else { return false }

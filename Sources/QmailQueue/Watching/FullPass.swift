@@ -173,8 +173,19 @@ extension QueueWatcher {
       guard !backlog.isEmpty, pass == nil else { return }
       let all = backlog
       backlog = []
-      if most >= all.count {
+      if most == .max {
         read(all, queue)
+        return
+      }
+      // So few are read sooner than a thread has begun.
+      if all.count <= 32 {
+        for (place, id) in all.enumerated() where table.slot(of: id) == nil {
+          if report.weight >= Self.mostBytes {
+            backlog = Array(all[place...])
+            return
+          }
+          take(queue.entry(id, &buffer), id, isNew: false)
+        }
         return
       }
       backlogReader = BacklogReader(all, queue)

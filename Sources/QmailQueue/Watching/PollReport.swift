@@ -7,6 +7,8 @@ public struct PollReport: Sendable {
   public var statistics = PollStatistics()
   /// What is in the queue and is no whole message, each told once.
   public var damaged: [Damage] = []
+  /// Bytes that the arrivals take in memory, about.
+  var weight = 0
   /// There is more to tell now: poll again at once.
   public var hasMore = false
 

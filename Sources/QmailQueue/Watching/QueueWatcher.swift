@@ -44,6 +44,9 @@ public final class QueueWatcher {
   var justFound: [UInt64: Int] = [:]
   /// Damage already told.
   var told: Set<UInt64> = []
+  /// Numbers that something happened to, not settled yet: arrivals of before are still to be taken.
+  private var order: [UInt64] = []
+  private var touches: [UInt64: QueueEvents.Touch] = [:]
   /// Long recipient files counted less than a second ago, by number.
   private var longLists: [UInt64: LongList] = [:]
   /// Events were lost, and the pass and round that make up for them are not over.
@@ -55,6 +58,8 @@ public final class QueueWatcher {
 
   /// More events than this are left for the next poll, so that a flood of them does not hold the caller.
   private static let mostEvents = 65_536
+  /// And more bytes of addresses than about this.
+  static let mostBytes = 16 << 20
   /// Names walked in one poll for each message that may be read in it: about as dear.
   private static let namesForMessage = 16
   /// Without events: known messages looked at in one poll.
@@ -228,6 +233,8 @@ public final class QueueWatcher {
     watch(opened)
     stamps = []
     pass = nil
+    order = []
+    touches = [:]
     backlog = []
     backlogReader?.stop()
     backlogReader = nil
@@ -243,30 +250,29 @@ public final class QueueWatcher {
   // MARK: Events
 
   private func takeEvents(_ queue: OpenQueue) {
-    var order: [UInt64] = []
-    var touches: [UInt64: QueueEvents.Touch] = [:]
     var taken = 0
-    while taken < Self.mostEvents {
+    while taken < Self.mostEvents, report.weight < Self.mostBytes {
       // In this order: of every number that is touched, the arrival has then been taken.
       let count = events.take { id, touch in
         let before = touches[id] ?? []
         if before.isEmpty { order.append(id) }
         touches[id] = before.union(touch)
       }
-      let arrived = arrivals.collect(atMost: Self.mostEvents)
-      if count + arrived.count == 0 { break }
+      let (arrived, isAll) = arrivals.collect(atMost: Self.mostEvents)
+      if count + arrived.count == 0, order.isEmpty { break }
       taken += count + arrived.count
       if backlogReader != nil {
         touchedMeanwhile.formUnion(order)
         for arrival in arrived { touchedMeanwhile.insert(arrival.id) }
       }
       for arrival in arrived { arrive(arrival) }
-      if arrived.count < Self.mostEvents { justFound = [:] }
+      if !isAll { continue }
+      justFound = [:]
       settle(order, touches, queue)
       order.removeAll(keepingCapacity: true)
       touches.removeAll(keepingCapacity: true)
     }
-    if taken >= Self.mostEvents { report.hasMore = true }
+    if taken >= Self.mostEvents || report.weight >= Self.mostBytes { report.hasMore = true }
     report.statistics.events += taken
   }
 
@@ -470,6 +476,7 @@ public final class QueueWatcher {
         justFound[id] = entry.queuedBy ?? 0
       }
       report.statistics.new += 1
+      report.weight += entry.weight
       observe(.arrival(entry))
     case .gone:
       if isNew { report.statistics.missed += 1 }
