@@ -58,9 +58,7 @@ struct Episode: Sendable {
       if facts.isListMarked { storm.evidence.listMarked += 1 }
     }
     storm.lastSeen = max(storm.lastSeen, message.identity.birth)
-    if storm.samples.count < 3, !storm.samples.contains(message.identity.id) {
-      storm.samples.append(message.identity.id)
-    }
+    storm.addSample(message.identity.id)
     domains.add(facts.domains.hashes, at: now)
     let origin = facts.origin.map { MailFacts(origin: $0, traffic: .unclear) }
     senders.add(StableHash.of((origin ?? facts).sender.bytes), at: now)

@@ -464,7 +464,7 @@ extension StormDetector {
       lastSeen: mail[first].identity.birth, offenders: offenders)
     nextIncident += 1
     measure(&storm.evidence, group)
-    storm.samples = burst.prefix(3).map { mail[$0].identity.id }
+    for serial in burst { storm.addSample(mail[serial].identity.id) }
     let episode = Episode(storm, settings: settings, lastBusy: now)
     episodes.append(episode)
     outbox.append(.began(episode.told(settings)))
@@ -482,6 +482,7 @@ extension StormDetector {
     deferrals[slot].window.advance(to: now)
     guard deferrals[slot].isOutage(settings) else { return }
     let state = deferrals[slot]
+    if let others = domainsWaiting(beside: state) { return tellOutage(others) }
     if let place = episodes.firstIndex(where: {
       $0.storm.kind == .surge && $0.storm.victims.contains(domain.text)
     }) {
@@ -501,7 +502,7 @@ extension StormDetector {
       guard message.incident == nil, message.facts.domains.contains(domain) else { continue }
       messages += 1
       storm.began = min(storm.began, message.identity.birth)
-      if storm.samples.count < 3 { storm.samples.append(message.identity.id) }
+      storm.addSample(message.identity.id)
     }
     storm.evidence.messages = messages
     storm.evidence.recipients = Int(state.window.sum.lingering)
@@ -511,6 +512,37 @@ extension StormDetector {
     storm.evidence.recipientDomains = 1
     storm.evidence.senders = state.senders.distinct
     let episode = Episode(storm, settings: settings, lastBusy: now)
+    episodes.append(episode)
+    outbox.append(.began(episode.told(settings)))
+  }
+
+  /// How many domains defer our mail, where the one that was looked at has less than half of all that waits and little gets through
+  /// anywhere: no provider is down then.
+  private mutating func domainsWaiting(beside state: DomainDeferrals) -> Int? {
+    var (domains, all) = (0, Tally())
+    for slot in 0..<deferrals.count {
+      deferrals[slot].window.advance(to: now)
+      let sum = deferrals[slot].window.sum
+      all += sum
+      if sum.lingering > 0, sum.delivered * 2 < sum.lingering { domains += 1 }
+    }
+    let isWide =
+      domains >= settings.deferredDomains && state.window.sum.lingering * 2 < all.lingering
+    return isWide && all.delivered * 2 < all.lingering ? domains : nil
+  }
+
+  private mutating func tellOutage(_ domains: Int) {
+    if let place = episodes.firstIndex(where: { $0.storm.kind == .surge && $0.storm.isOfQueue }) {
+      episodes[place].lastBusy = now
+      episodes[place].storm.lastSeen = now
+      return
+    }
+    let storm = Storm(
+      incident: nextIncident, kind: .surge, began: now, lastSeen: now, offenders: [])
+    nextIncident += 1
+    var episode = Episode(storm, settings: settings, lastBusy: now)
+    episode.what =
+      "Mail of many senders waits, to \(domains) domains and more: see to our own line and name server"
     episodes.append(episode)
     outbox.append(.began(episode.told(settings)))
   }

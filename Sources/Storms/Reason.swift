@@ -8,9 +8,7 @@ enum Reason {
     let evidence = storm.evidence
     var text = what.isEmpty ? subject(storm) : what
     // Of what the queue does as a whole no message is told of.
-    let isOfMail =
-      storm.kind != .stall
-      && (storm.kind != .surge || !storm.offenders.isEmpty || !storm.victims.isEmpty)
+    let isOfMail = storm.kind != .stall && !(storm.kind == .surge && storm.isOfQueue)
     if isOfMail {
       text += ": \(count(evidence.messages, "message")), \(count(evidence.recipients, "recipient"))"
       if evidence.recipientDomains > 0 {

@@ -39,6 +39,14 @@ public struct Storm: Sendable, Hashable {
     self.samples = samples
     self.reason = reason
   }
+
+  /// Nobody and no domain stands out.
+  var isOfQueue: Bool { offenders.isEmpty && victims.isEmpty }
+
+  /// Numbers come again within milliseconds.
+  mutating func addSample(_ id: UInt64) {
+    if samples.count < 3, !samples.contains(id) { samples.append(id) }
+  }
 }
 
 /// The counts a decision rests on. Messages and recipients are different things and both are counted.

@@ -153,12 +153,12 @@ struct Release: ParsableCommand {
     )
     if leftOut > 0 {
       Output.line(
-        "left out: \(RemovalPlan.count(leftOut, "recipient")) to whom a delivery was under way when the message was set aside"
+        "left out: \(Readable.count(leftOut, "recipient")) to whom a delivery was under way when the message was set aside"
       )
     }
     if let failure {
       throw PlainFailure(
-        "still in quarantine: \(RemovalPlan.count(records.count - messages, "message"))",
+        "still in quarantine: \(Readable.count(records.count - messages, "message"))",
         failure.exitCode)
     }
     if doubtful > 0 { throw ExitCode(Exit.tryAgain) }

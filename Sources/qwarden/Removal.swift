@@ -151,7 +151,7 @@ struct Removal {
     if unusual > Self.unusualShown {
       out += "and \(unusual - Self.unusualShown) more; --json tells of each\n"
     }
-    if untouched > 0 { out += "\(RemovalPlan.count(untouched, "message")) not touched\n" }
+    if untouched > 0 { out += "\(Readable.count(untouched, "message")) not touched\n" }
     out +=
       "\(keepsCopy ? "set aside" : "deleted") \(removed) of \(Readable.count(plan.messages.count, "message"))"
     if removed > 0 {

@@ -178,6 +178,24 @@ struct EpisodeTests {
     #expect(detector.storms.first?.samples == [11, 12])
   }
 
+  @Test("so it is of a surge")
+  func surgeSamples() {
+    var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)
+    for number in 0..<1100 {
+      let now = start + .milliseconds(Int64(number * 20))
+      let id = UInt64(11 + number % 5 / 2)
+      let entry = Entry(
+        identity: EntryIdentity(id: id, birth: now), sender: Address("bob@mx.test"),
+        source: mallory,
+        remote: [Recipient(address: Address("z@target\(number % 180).example"))])
+      _ = detector.observe(Observation(time: now, event: .arrival(entry)))
+      _ = detector.observe(
+        Observation(time: now + .milliseconds(5), event: .departure(id: id)))
+    }
+    #expect(detector.storms.map(\.kind) == [.surge])
+    #expect(detector.storms.first?.samples == [11, 12, 13])
+  }
+
   @Test("entries that are being retired are no evidence when they leave")
   func ownActions() {
     var scenario = Scenario()

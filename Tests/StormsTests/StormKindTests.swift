@@ -525,6 +525,26 @@ struct InnocenceTests {
     #expect(outcome.grave.isEmpty, "\(outcome.began.map(\.storm.reason))")
   }
 
+  @Test("our own line down is told of once, and no big provider is blamed for it")
+  func ownOutageAmongProviders() {
+    var scenario = Scenario()
+    for number in 0..<600 {
+      let office = number % 8
+      let provider = ["bigmail.example", "outmail.example", "webpost.example"][number / 2 % 3]
+      scenario.send(
+        at: 5 + Double(number) / 8, from: "user\(number % 40)@mx.test",
+        source: .network(client: "10.0.9.\(office)", helo: nil, user: "user\(number % 40)"),
+        to: [
+          ("f\(number)@\(number % 2 == 0 ? provider : "home\(number % 200).example")", .deferred)
+        ])
+    }
+    scenario.clock(to: 120)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.surge])
+    #expect(outcome.began.first?.storm.reason.contains("our own line") == true)
+    #expect(outcome.began.first?.storm.victims == [])
+  }
+
   @Test(
     "a list of which a fifteenth fails, seen by a watcher that learns of deliveries five seconds late"
   )
