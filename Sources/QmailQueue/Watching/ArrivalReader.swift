@@ -41,7 +41,7 @@ final class ArrivalReader: Sendable {
 
   private static let mostWaiting = 8192
   /// Names and recipients of what waits, about.
-  private static let mostBytes = 16 << 20
+  private static let mostBytes = 8 << 20
 
   private struct State: ~Copyable {
     // Names that go are of no interest, but between them the kernel does not make one event of two arrivals.

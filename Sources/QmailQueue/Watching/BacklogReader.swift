@@ -15,7 +15,7 @@ final class BacklogReader: Sendable {
 
   private static let mostWaiting = 4096
   /// And of what is read, about so many bytes: a message may have very many recipients.
-  private static let mostBytes = 16 << 20
+  private static let mostBytes = 8 << 20
   private static let chunk = 64
   /// Younger than this is what a storm in progress can consist of.
   private static let youth = Duration.seconds(3600)

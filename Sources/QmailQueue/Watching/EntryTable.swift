@@ -24,10 +24,28 @@ struct EntryTable: Sendable {
   private(set) var states: [State] = []
   /// Messages of each combination of states, so that counting costs nothing however many there are.
   private var tally = [Int](repeating: 0, count: 32)
+  /// Of each part of the spread: messages that have been taken in.
+  private var takenIn = [0]
+  /// Parts of the queue's spread.
+  var split: UInt64 = 1 {
+    didSet {
+      guard split != oldValue else { return }
+      takenIn = Array(repeating: 0, count: Int(split))
+      for slot in ids.indices { count(slot, 1) }
+    }
+  }
   /// Open addressing, linear probing: slot + 1, or 0.
   private var index: [UInt32] = []
 
   var count: Int { ids.count }
+
+  /// Messages of a part of the spread that have been taken in.
+  func taken(in part: Int) -> Int { takenIn[part] }
+
+  private mutating func count(_ slot: Int, _ change: Int) {
+    tally[Int(states[slot].rawValue)] += change
+    if !states[slot].contains(.unprocessed) { takenIn[Int(ids[slot] % split)] += change }
+  }
 
   mutating func reserve(_ wanted: Int) {
     guard wanted > ids.capacity else { return }
@@ -91,9 +109,9 @@ struct EntryTable: Sendable {
   }
 
   mutating func set(_ slot: Int, _ flag: State, to isOn: Bool) {
-    tally[Int(states[slot].rawValue)] -= 1
+    count(slot, -1)
     if isOn { states[slot].insert(flag) } else { states[slot].remove(flag) }
-    tally[Int(states[slot].rawValue)] += 1
+    count(slot, 1)
   }
 
   func birth(_ slot: Int) -> Timestamp { Timestamp(nanoseconds: births[slot]) }
@@ -108,7 +126,7 @@ struct EntryTable: Sendable {
     bounceOffsets.append(0)
     failures.append(0)
     states.append(state)
-    tally[Int(state.rawValue)] += 1
+    count(count - 1, 1)
   }
 
   /// The message has been taken in: its lasting birth and info file.
@@ -128,7 +146,7 @@ struct EntryTable: Sendable {
 
   mutating func remove(_ slot: Int) {
     empty(place(of: ids[slot]))
-    tally[Int(states[slot].rawValue)] -= 1
+    count(slot, -1)
     let last = count - 1
     if slot != last {
       index[place(of: ids[last])] = UInt32(slot + 1)

@@ -44,6 +44,7 @@ extension QueueWatcher {
       needsPass = false
       if stamps.count != split { stamps = Array(repeating: nil, count: split) }
       for id in told { stamps[Int(id % UInt64(split))] = nil }
+      if !told.isEmpty { todoStamps = [] }
     }
     var listed = 0
     while let step = pass?.step, step <= split, listed < names {
@@ -78,30 +79,54 @@ extension QueueWatcher {
   }
 
   private func passTodo(_ queue: OpenQueue) throws(QueueError) -> Int {
+    let places =
+      (0..<queue.spread.directories(.todo)).map { (QueueFile.todo, $0) } + [(QueueFile.bounce, 0)]
+    var found: [DirectoryStamp] = []
+    for (kind, part) in places {
+      do throws(FileError) {
+        found.append(
+          DirectoryStamp(
+            modified: try queue.top.open(
+              queue.spread.directory(kind, part), [.directory, .following]
+            )
+            .status().modified,
+            listed: WallClock.now()))
+      } catch { throw QueueError(error) }
+    }
+    if todoStamps.count == found.count,
+      zip(todoStamps, found).allSatisfy({ $0.isCurrent($1.modified) })
+    {
+      return 0
+    }
+    todoStamps = []
     let todo = try queue.allNumbers(.todo)
     let inTodo = Set(todo)
     let bouncing = try queue.numbers(.bounce, 0)
     let isBouncing = Set(bouncing)
     var doubtful = table.ids(.unprocessed).filter { !inTodo.contains($0) }
+    var isNews = !doubtful.isEmpty
     settleDoubts(&doubtful, queue)
     // Last, as a number whose message has just been found gone may stand in todo for another.
-    backlog += todo.filter { table.slot(of: $0) == nil }
+    let unknown = todo.filter { table.slot(of: $0) == nil }
+    backlog += unknown
+    isNews = isNews || !unknown.isEmpty
     for id in bouncing + table.ids(.bouncing) {
       guard let slot = table.slot(of: id), !table.states[slot].contains(.unprocessed),
         table.states[slot].contains(.bouncing) != isBouncing.contains(id)
       else { continue }
+      isNews = true
       progress(slot, queue, bounceTouched: true)
     }
+    // Listed again until there is nothing new: all that stands there is known then.
+    if !isNews { todoStamps = found }
     return todo.count + bouncing.count
   }
 
   private func passInfo(_ part: Int, _ queue: OpenQueue) throws(QueueError) -> Int {
     let split = queue.spread.split
     let directory = try queue.directory(.info, part)
-    // A byte a slot.
-    let seen = UnsafeMutablePointer<Bool>.allocate(capacity: table.count)
-    seen.initialize(repeating: false, count: table.count)
-    defer { seen.deallocate() }
+    // Places in the table of those that are met. They change only when the listing is over.
+    var met: [UInt32] = []
     var listed = 0
     // Known numbers to look at: perhaps another message by now, or taken in meanwhile.
     var doubtful: [UInt64] = []
@@ -118,8 +143,9 @@ extension QueueWatcher {
           backlog.append(id)
           return
         }
-        seen[slot] = true
-        if table.states[slot].contains(.unprocessed)
+        let isUnprocessed = table.states[slot].contains(.unprocessed)
+        if !isUnprocessed { met.append(UInt32(slot)) }
+        if isUnprocessed
           || table.infoInodes[slot] != UInt32(truncatingIfNeeded: item.inode)
         {
           doubtful.append(id)
@@ -129,11 +155,16 @@ extension QueueWatcher {
       stamps[part] = nil
       throw QueueError(error)
     }
-    for slot in 0..<table.count
-    where !seen[slot] && table.ids[slot] % split == UInt64(part)
-      && !table.states[slot].contains(.unprocessed)
-    {
-      doubtful.append(table.ids[slot])
+    if met.count != table.taken(in: part) {
+      report.statistics.compared += table.count
+      var isMet = [Bool](repeating: false, count: table.count)
+      for slot in met { isMet[Int(slot)] = true }
+      for slot in 0..<table.count
+      where !isMet[slot] && table.ids[slot] % split == UInt64(part)
+        && !table.states[slot].contains(.unprocessed)
+      {
+        doubtful.append(table.ids[slot])
+      }
     }
     settleDoubts(&doubtful, queue)
     return listed

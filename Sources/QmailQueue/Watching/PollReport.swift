@@ -36,6 +36,8 @@ public struct PollStatistics: Sendable, Hashable {
   public var opened = 0
   /// inotify events taken.
   public var events = 0
+  /// Known messages gone over to find those whose name was not met.
+  public var compared = 0
   /// Names of `info` and `todo` were walked.
   public var wasFullPass = false
   /// Wall time of the poll.

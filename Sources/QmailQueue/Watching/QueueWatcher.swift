@@ -29,6 +29,8 @@ public final class QueueWatcher {
   var needsRound = true
   /// When each info directory last changed and when it was last listed; nil: list it.
   var stamps: [DirectoryStamp?] = []
+  /// Of todo and bounce likewise, once a listing has shown nothing new; else empty.
+  var todoStamps: [DirectoryStamp] = []
   var lastPass = Timestamp(nanoseconds: 0)
   var pass: FullPass?
   var round: CheckRound?
@@ -59,7 +61,7 @@ public final class QueueWatcher {
   /// More events than this are left for the next poll, so that a flood of them does not hold the caller.
   private static let mostEvents = 65_536
   /// And more bytes of addresses than about this.
-  static let mostBytes = 16 << 20
+  static let mostBytes = 8 << 20
   /// Names walked in one poll for each message that may be read in it: about as dear.
   private static let namesForMessage = 16
   /// Without events: known messages looked at in one poll.
@@ -81,6 +83,7 @@ public final class QueueWatcher {
     self.layout = layout
     let queue = try OpenQueue(layout)
     self.queue = queue
+    table.split = queue.spread.split
     watch(queue)
   }
 
@@ -185,6 +188,7 @@ public final class QueueWatcher {
     allKnownAt = Timestamp(nanoseconds: 0)
     lastPass = Timestamp(nanoseconds: 0)
     stamps = []
+    todoStamps = []
     needsPass = true
     needsRound = true
   }
@@ -231,7 +235,9 @@ public final class QueueWatcher {
     let opened = try OpenQueue(layout)
     queue = opened
     watch(opened)
+    table.split = opened.spread.split
     stamps = []
+    todoStamps = []
     pass = nil
     order = []
     touches = [:]
