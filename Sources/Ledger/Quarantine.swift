@@ -91,14 +91,16 @@ extension Ledger {
     _ states: Set<QuarantineRecord.State>, after: Int64 = 0, limit: Int = .max
   ) throws(LedgerError) -> [QuarantineRecord] {
     try read { database in
-      try Row.fetchAll(
-        database,
-        sql: """
-          SELECT \(Self.columns) FROM quarantine WHERE state IN (\(Self.list(states))) AND number > ?
-          ORDER BY number LIMIT ?
-          """,
-        arguments: [after, limit]
-      ).map(Self.message)
+      // Not all rows at once: each has a kilobyte until it is a record.
+      try Array(
+        Row.fetchCursor(
+          database,
+          sql: """
+            SELECT \(Self.columns) FROM quarantine WHERE state IN (\(Self.list(states))) AND number > ?
+            ORDER BY number LIMIT ?
+            """,
+          arguments: [after, limit]
+        ).map(Self.message))
     }
   }
 

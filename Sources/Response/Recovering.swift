@@ -15,14 +15,12 @@ extension Responder {
     outcomes += tendBlocks(at: now)
     forgetTheOld(now, &outcomes)
     working("recover", places.quarantine, &outcomes) { outcomes throws(Trouble) in
-      let open = Set(QuarantineRecord.State.allCases.filter { !$0.isFinal })
-      let hasRows = try attempt { try !ledger.quarantine(open, limit: 1).isEmpty }
+      let hasRows = try attempt { try !ledger.quarantine(Self.open, limit: 1).isEmpty }
       if hasRows || Self.exists(places.quarantine) {
         try withHands { () throws(Trouble) in
           let store = try quarantine()
           // Only now: until the hands were ours, a command may have set messages aside.
-          let rows = try attempt { try ledger.quarantine(open) }
-          try matchStore(store, rows, now, &outcomes)
+          try matchStore(store, now, &outcomes)
           try deleteExpiring(store, now, &outcomes)
           try resolveReleases(now, &outcomes)
           try finishCopied(now, &outcomes)
@@ -35,23 +33,47 @@ extension Responder {
 
   private static func exists(_ path: String) -> Bool { (try? FileStatus.of(path)) != nil }
 
-  /// Copies without rows, rows without copies.
+  private static let open = Set(QuarantineRecord.State.allCases.filter { !$0.isFinal })
+  private static let page = 1000
+
+  /// Copies without rows, rows without copies. The rows are gone through by the page: they may be very many.
   private func matchStore(
-    _ store: QuarantineStore, _ rows: [QuarantineRecord], _ now: Timestamp,
-    _ outcomes: inout [Outcome]
+    _ store: QuarantineStore, _ now: Timestamp, _ outcomes: inout [Outcome]
   ) throws(Trouble) {
     let contents = try attempt { try store.contents() }
-    let open = Dictionary(rows.map { ($0.identity, $0) }) { first, _ in first }
     let held = Set(contents.messages)
+    var strays = held.union(contents.partial)
     let look = try settledLook()
-    for identity in contents.messages + contents.partial {
-      let record = open[identity]
-      try alone("recover", identity, incident: record?.incident, &outcomes) {
-        outcomes throws(Trouble) in
-        if let record {
+    var last: Int64 = 0
+    while true {
+      let rows = try attempt {
+        try ledger.quarantine(Self.open, after: last, limit: Self.page)
+      }
+      for record in rows {
+        let isThere = strays.remove(record.identity) != nil
+        switch record.state {
+        case .intended where isThere:
           // Copied by a process that was killed before it could say so.
-          if record.state == .intended { try finish(record, store, look, now, &outcomes) }
-        } else if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
+          try alone("recover", record.identity, incident: record.incident, &outcomes) {
+            outcomes throws(Trouble) in try finish(record, store, look, now, &outcomes)
+          }
+        case .marked, .gone, .releaseInDoubt, .releasing:
+          guard !held.contains(record.identity) else { continue }
+          fail(
+            "find", "\(record.identity.id)",
+            .other(
+              "its copy is not in \(places.quarantine) any more; restore that directory from a backup"
+            ),
+            incident: record.incident, &outcomes)
+        default: continue
+        }
+      }
+      guard rows.count == Self.page, let end = rows.last?.id else { break }
+      last = end
+    }
+    for identity in strays.sorted() {
+      try alone("recover", identity, incident: nil, &outcomes) { outcomes throws(Trouble) in
+        if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
           // Deleted already, and a power failure has brought it back; or not wanted any more.
           if closed.state == .expired || closed.state.isFinal && !closed.isDeparting {
             try attempt { try store.delete(identity) }
@@ -61,19 +83,6 @@ extension Responder {
         } else {
           try attempt { try recover(identity, store, look) }
         }
-      }
-    }
-    for record in rows {
-      switch record.state {
-      case .marked, .gone, .releaseInDoubt, .releasing:
-        guard !held.contains(record.identity) else { continue }
-        fail(
-          "find", "\(record.identity.id)",
-          .other(
-            "its copy is not in \(places.quarantine) any more; restore that directory from a backup"
-          ),
-          incident: record.incident, &outcomes)
-      default: continue
       }
     }
   }

@@ -132,6 +132,25 @@ import Testing
     #expect(!poll(after: 1))
   }
 
+  @Test("a start looks for the copy of each of very many messages, page by page")
+  func manyAtTheStart() throws {
+    let bench = try Workbench()
+    let responder = try bench.responder()
+    let spam = try bench.message()
+    _ = bench.quarantine([spam], with: responder)
+    let lost = (1...2100).map { EntryIdentity(id: $0, birth: bench.now) }
+    let ledger = responder.ledger
+    try ledger.intendQuarantine(
+      of: lost, incident: 1, expires: bench.now + .seconds(100), at: bench.now)
+    var rows = try ledger.quarantine([.intended])
+    try ledger.recordCopied(rows, at: bench.now)
+    for place in rows.indices { rows[place].state = .copied }
+    try ledger.recordMarked(rows, at: bench.now)
+    let failures = try bench.responder().recover(at: bench.now).compactMap(\.failure)
+    #expect(Set(failures.map(\.value)) == Set(lost.map { "\($0.id)" }))
+    #expect(failures.allSatisfy { $0.action == "find" })
+  }
+
   @Test("of many that depart those are watched to which something happened, few of the others")
   func manyDepart() throws {
     let bench = try Workbench()

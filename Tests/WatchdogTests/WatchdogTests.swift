@@ -291,7 +291,7 @@ import Testing
     let watched = WatchedQmail()
     _ = try SimulatedQmail.create(at: watched.qmail)
     let path = "\(watched.path)/policy.yaml"
-    try Replacement.write(Array("mode: enforce\nmoed: x\nmode: x\n".utf8), to: path, mode: 0o600)
+    try Replacement.write(Array("mode: enforce\nmoed: x\nfoo: x\n".utf8), to: path, mode: 0o600)
     let watchdog = try watched.watchdog(.unlogged, policyPath: path)
     watchdog.start {}
     #expect(await watched.wait(20) { !watched.witness.events(.started).isEmpty })

@@ -162,10 +162,7 @@ struct CommandTests {
     daemon.standardOutput = FileHandle.nullDevice
     daemon.standardError = FileHandle.nullDevice
     try daemon.run()
-    defer {
-      daemon.terminate()
-      daemon.waitUntilExit()
-    }
+    defer { _ = end(daemon) }
     var there = try server.run("status")
     for _ in 0..<100 where there.code != 0 {
       usleep(100_000)
@@ -193,13 +190,18 @@ struct CommandTests {
     let started = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
     #expect(started.contains("started: watching"))
     usleep(200_000)
+    let isOver = end(daemon)
+    #expect(isOver)
+    if isOver { #expect(daemon.terminationReason == .exit && daemon.terminationStatus == 0) }
+    _ = consume hands
+  }
+
+  /// - Returns: whether it ended when told to.
+  private func end(_ daemon: Process) -> Bool {
     daemon.terminate()
     for _ in 0..<100 where daemon.isRunning { usleep(100_000) }
-    #expect(!daemon.isRunning)
     if daemon.isRunning { kill(daemon.processIdentifier, SIGKILL) }
-    daemon.waitUntilExit()
-    #expect(daemon.terminationReason == .exit && daemon.terminationStatus == 0)
-    _ = consume hands
+    return !daemon.isRunning
   }
 
   @Test("an order that was stopped tells once of what it did not touch")

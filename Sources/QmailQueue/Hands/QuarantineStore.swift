@@ -70,17 +70,28 @@ public final class QuarantineStore: Sendable {
 
   /// What is in the store now.
   public func contents() throws(QuarantineError) -> Contents {
-    var parts: [EntryIdentity: Set<String>] = [:]
+    // A byte for each of the files that make a copy: there may be very many copies.
+    var parts: [EntryIdentity: UInt8] = [:]
     var contents = Contents()
-    for name in try files({ () throws(FileError) in try directory.names() }) {
-      if let (identity, part) = Self.parse(name) {
-        parts[identity, default: []].insert(part)
-      } else {
-        contents.foreign.append(name)
+    try files { () throws(FileError) in
+      try directory.forEachItem { item in
+        let name = String(decoding: item.name, as: UTF8.self)
+        if let (identity, part) = Self.parse(name) {
+          let bit: UInt8 =
+            switch part {
+            case "mail": 1
+            case "message": 2
+            case "envelope": 4
+            default: 0
+            }
+          parts[identity, default: 0] |= bit
+        } else {
+          contents.foreign.append(name)
+        }
       }
     }
     for (identity, found) in parts {
-      if found.contains("mail") || found.isSuperset(of: ["message", "envelope"]) {
+      if found & 1 != 0 || found & 6 == 6 {
         contents.messages.append(identity)
       } else {
         contents.partial.append(identity)
