@@ -184,7 +184,7 @@ extension Responder {
         }
         why = .injection(.ended(result))
       case .killed, .unknown:
-        try resolve(fresh, store, now, &outcomes)
+        try resolve([fresh], store, now, &outcomes)
         if try attempt({ try ledger.quarantine(number: fresh.id) })?.state == .releasing {
           why = .other("\(result); a later look at the queue will tell")
         }
@@ -254,42 +254,53 @@ extension Responder {
 
   // MARK: After a kill
 
-  /// A release that was begun and not recorded as ended. Done, when the copy says so or its qmail-queue is found in the queue; else an
-  /// administrator must decide, because the message may have come and gone.
+  /// Releases that were begun and not recorded as ended. Done, where the copy says so or their qmail-queue is found in the queue; else an
+  /// administrator must decide, because the message may have come and gone. The queue is gone through once for all of them.
   func resolve(
-    _ record: QuarantineRecord, _ store: QuarantineStore, _ now: Timestamp,
+    _ records: [QuarantineRecord], _ store: QuarantineStore, _ now: Timestamp,
     _ outcomes: inout [Outcome]
   ) throws(Trouble) {
-    guard let release = record.release else { return }
-    let message = try attempt { try store.read(record.identity) }
-    var record = record
-    if message.count(.released) > record.released {
-      return try finishRelease([record], store, now, &outcomes)
+    var open: [(record: QuarantineRecord, release: QuarantineRecord.Release)] = []
+    for record in records {
+      guard let release = record.release else { continue }
+      try alone("release", record.identity, incident: record.incident, &outcomes) {
+        outcomes throws(Trouble) in
+        let message = try attempt { try store.read(record.identity) }
+        if message.count(.released) > record.released {
+          try finishRelease([record], store, now, &outcomes)
+        } else if !isAtWork(release.pid) {
+          open.append((record, release))
+        }
+      }
     }
-    if isAtWork(release.pid) { return }
-    let search = ReleasedMessage(pid: release.pid, since: release.started - .seconds(2))
-    if try attempt({ try search.isQueued(in: layout) }) {
-      return try finishRelease([record], store, now, &outcomes)
+    guard let first = open.map(\.release.started).min() else { return }
+    let queued = try attempt {
+      try ReleasedMessages.queued(
+        by: Set(open.map(\.release.pid)), since: first - .seconds(2), in: layout)
     }
-    let note =
-      "its release by qmail-queue \(release.pid) at \(release.started.iso8601) was cut off; look for "
-      + "'qp \(release.pid)' in qmail-send's log to see whether it was queued"
-    try attempt { try ledger.move([record], to: .releaseInDoubt, at: now, note: note) }
-    record.state = .releaseInDoubt
-    record.note = note
-    outcomes.append(.releaseInDoubt(record))
+    for (record, release) in open {
+      try alone("release", record.identity, incident: record.incident, &outcomes) {
+        outcomes throws(Trouble) in
+        if let latest = queued[release.pid], latest >= release.started - .seconds(2) {
+          return try finishRelease([record], store, now, &outcomes)
+        }
+        let note =
+          "its release by qmail-queue \(release.pid) at \(release.started.iso8601) was cut off; look for "
+          + "'qp \(release.pid)' in qmail-send's log to see whether it was queued"
+        try attempt { try ledger.move([record], to: .releaseInDoubt, at: now, note: note) }
+        var record = record
+        record.state = .releaseInDoubt
+        record.note = note
+        outcomes.append(.releaseInDoubt(record))
+      }
+    }
   }
 
   /// Releases that were cut off while their qmail-queue was still at work.
   func resolveReleases(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     let rows = try attempt { try ledger.quarantine([.releasing]) }
     if rows.isEmpty { return }
-    let store = try quarantine()
-    for record in rows {
-      try alone("release", record.identity, incident: record.incident, &outcomes) {
-        outcomes throws(Trouble) in try resolve(record, store, now, &outcomes)
-      }
-    }
+    try resolve(rows, try quarantine(), now, &outcomes)
   }
 
   /// Still at work: ask again later. A dead one that its parent has not buried yet is not.
@@ -304,13 +315,14 @@ extension Responder {
   }
 }
 
-/// A message that a known qmail-queue has put into the queue, if it is still there.
-struct ReleasedMessage {
-  let pid: Int32
-  let since: Timestamp
-
-  /// Looks through `mess` for its first Received line. Files not younger than the release are not opened.
-  func isQueued(in layout: QueueLayout) throws -> Bool {
+/// Messages that known qmail-queues have put into the queue and that are still there.
+enum ReleasedMessages {
+  /// Looks through `mess` for their first Received lines. Files older than `moment` are not opened.
+  /// - Returns: of each process that is found, when the latest message by it was written.
+  static func queued(by pids: Set<Int32>, since moment: Timestamp, in layout: QueueLayout) throws
+    -> [Int32: Timestamp]
+  {
+    var found: [Int32: Timestamp] = [:]
     for part in 0..<layout.split {
       let folder = try Descriptor.open("\(layout.queue)/mess/\(part)", .directory)
       var ids: [UInt64] = []
@@ -318,16 +330,20 @@ struct ReleasedMessage {
         if let id = name.queueNumber { ids.append(id) }
       }
       for id in ids {
-        guard let status = try? folder.status(of: String(id)), status.modified >= since,
+        guard let status = try? folder.status(of: String(id)), status.modified >= moment,
           let bytes = try? folder.open(String(id)).read(limit: 512)
         else { continue }
         let head = MessageHead(bytes.span)
-        guard case .uid = head.source, head.pid == Int(pid) else { continue }
+        guard case .uid = head.source, let pid = head.pid.flatMap({ Int32(exactly: $0) }),
+          pids.contains(pid)
+        else { continue }
         // Linked into todo, or taken in: only then does qmail-send know it.
-        for kind in [QueueFile.todo, .info]
-        where (try? FileStatus.of(layout.path(kind, id))) != nil { return true }
+        let isKnown = [QueueFile.todo, .info].contains { kind in
+          (try? FileStatus.of(layout.path(kind, id))) != nil
+        }
+        if isKnown { found[pid] = max(found[pid] ?? status.modified, status.modified) }
       }
     }
-    return false
+    return found
   }
 }

@@ -117,6 +117,41 @@ import Testing
     #expect(try store.contents().messages == [])
   }
 
+  @Test("releases that were cut off together are looked for together, each found or left in doubt")
+  func manyCutOff() throws {
+    let bench = try Workbench()
+    let spam = try (0..<12).map { _ in try bench.message() }
+    var responder = try bench.responder()
+    _ = bench.quarantine(spam, with: responder)
+    bench.pass(seconds: 3600)
+    _ = responder.quarantineTick(at: bench.now)
+    let rows = try responder.ledger.quarantine([.gone])
+    #expect(rows.count == 12)
+    responder.stopAfter = { $0 == .releaseCommitted }
+    _ = responder.release(rows, inDoubt: false, at: WallClock.now())
+    // Of half of them nothing is to be seen any more.
+    let layout = try QueueLayout.read(qmail: bench.qmail)
+    let pids = try responder.ledger.quarantine([.releasing]).compactMap(\.release?.pid)
+    #expect(pids.count == 12)
+    var lost = 0
+    for id in try QueueIDs.all(layout) {
+      guard case .entry(let entry) = EntryReader(layout: layout).read(id), case .uid = entry.source,
+        lost < 6
+      else { continue }
+      lost += 1
+      for kind in [QueueFile.todo, .intd, .mess] { unlink(layout.path(kind, id)) }
+    }
+    responder = try bench.responder()
+    var outcomes = responder.recover(at: bench.now)
+    for _ in 0..<100 where try !responder.ledger.quarantine([.releasing]).isEmpty {
+      outcomes += responder.quarantineTick(at: bench.now).outcomes
+      usleep(10_000)
+    }
+    #expect(outcomes.compactMap(\.released).count == 6)
+    let states = try responder.ledger.quarantineCounts()
+    #expect(states == [.released: 6, .releaseInDoubt: 6], "\(states)")
+  }
+
   @Test(
     "killed before the first mark, and the number is another's who is in todo: nothing is said until that is taken in"
   )

@@ -164,8 +164,7 @@ import Testing
 
   @Test("a recorder takes in a large queue bit by bit, and ends when it is told to")
   func recordedInPieces() throws {
-    let watched = try WatchedQmail()
-    defer { watched.remove() }
+    let watched = WatchedQmail()
     let qmail = try SimulatedQmail.create(at: watched.qmail)
     for number in 0..<2100 {
       try qmail.inject(

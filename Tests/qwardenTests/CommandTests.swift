@@ -179,7 +179,7 @@ struct CommandTests {
   func earlyEnd() throws {
     let server = try Server()
     // Its recovery waits for the hands a second long.
-    let hands = try FileLock.take("\(server.path)/state/lock", waiting: false)
+    let hands = try FileLock.take("\(server.path)/state/lock")
     let daemon = Process()
     let output = Pipe()
     daemon.executableURL = URL(fileURLWithPath: BuiltProgram.path ?? "")
