@@ -271,7 +271,12 @@ struct StormKindTests {
   @Test("a host whose mail reaches nobody is found on a busy server too, and named alone")
   func bounceOutOnBusyServer() {
     var scenario = Scenario()
-    scenario.ordinaryMail(to: 120, every: 0.04)
+    for number in 0..<1200 {
+      scenario.send(
+        at: Double(number) / 10, from: "writer\(number)@far\(number % 90).example",
+        source: .network(client: "198.18.\(number / 200).\(number % 200)", helo: nil, user: nil),
+        to: [("bob@mx.test", .accepted)])
+    }
     for number in 0..<180 {
       scenario.send(
         at: 60 + Double(number) / 3, from: "forged\(number)@innocent\(number % 80).example",
