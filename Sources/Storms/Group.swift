@@ -118,12 +118,15 @@ struct Group: Sendable {
     let isStrange = !isList && sum.strange >= 8 && sum.strange * 10 >= sum.seen * 8
     // Failures may be seen sooner than deliveries: a tenth of all recipients must have failed, whatever is known of the rest.
     if test.isProven && !isRefusal && failed * 10 >= Int(sum.recipients) {
+      // Where nearly all is refused, nobody misses it.
+      let isAlarm = isRepeated && failed * 5 < finished * 4
       if isList {
-        if failed >= 30 && failed * 2 >= finished { return isRepeated ? .volume : .failures }
+        if failed >= 30 && failed * 2 >= finished { return isAlarm ? .volume : .failures }
       } else if failed >= 8 {
         // An old address list may fail by a third.
-        if isStrange || Share(failed, of: finished).isOver(0.35, deviations: 3) {
-          return isRepeated ? .volume : .failures
+        if isStrange { return .failures }
+        if Share(failed, of: finished).isOver(0.35, deviations: 3) {
+          return isAlarm ? .volume : .failures
         }
       }
     }

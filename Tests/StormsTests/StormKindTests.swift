@@ -620,6 +620,18 @@ struct InnocenceTests {
     #expect(scenario.run().began.map(\.storm.kind) == [.localScript])
   }
 
+  @Test("a flood to the same three addresses, all of which refuse it, is a storm")
+  func bomb() {
+    var scenario = Scenario()
+    for number in 0..<100 {
+      scenario.send(
+        at: 5 + Double(number) / 4, from: "alice@mx.test", source: .uid(33),
+        to: [("victim\(number % 3)@acme.example", .rejected)])
+    }
+    scenario.clock(to: 60)
+    #expect(scenario.run().grave.map(\.kind) == [.localScript])
+  }
+
   @Test(
     "alarms by the hundred, of whose two readers one has left, are told of; a flood by the same uid is found"
   )
