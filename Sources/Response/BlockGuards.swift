@@ -14,7 +14,8 @@ enum BlockGuards {
     var context: PlanningContext
 
     var isWholeDomain: Bool { entry.bytes.first == UInt8(ascii: "@") }
-    var isLocal: Bool { context.control.isLocal(entry.domain) }
+    /// virtualdomains may name a single address of a foreign domain.
+    var isLocal: Bool { context.control.isLocal(entry.domain) || context.control.isLocal(entry) }
   }
 
   typealias Check = @Sendable (Question) -> String?

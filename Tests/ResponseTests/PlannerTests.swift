@@ -142,6 +142,13 @@ import Testing
       name: "a local sender in another kind of storm", kind: .bounceOut,
       offenders: sender("alice@mx.test"), held: .localSender),
     Case(
+      name: "a local sender that virtualdomains names by itself", kind: .bounceOut,
+      context: {
+        $0.control = ControlSnapshot(
+          me: Domain("mx.test"),
+          virtualdomains: [Address("joe@foreign.example"): Address("joe")])
+      }, held: .localSender),
+    Case(
       name: "unblocked by an administrator",
       context: { $0.graces[Address("joe@foreign.example")] = noon + .seconds(1) }, held: .grace),
     Case(
