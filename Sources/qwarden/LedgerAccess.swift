@@ -31,13 +31,12 @@ extension BadmailfromError: CommandFailure {}
 extension PolicyErrors: CommandFailure {}
 extension Outcome.Failure: CommandFailure {}
 
-/// The hands, for a command. The policy is the shipped one where there is no file: an administrator's own order needs none.
+/// The hands, for a command.
 enum CommandHands {
   static func open(_ places: Places) throws -> Responder {
     let layout = try QueueLayout.read(qmail: places.qmail)
     let control = try ControlDirectory(qmail: places.qmail).read()
-    let exists = (try? FileStatus.of(places.policy, following: true)) != nil
-    let policy = exists ? try PolicyFile.load(places.policy) : Policy()
+    let policy = try places.readPolicy()
     try Folder.make(places.state)
     let ledger = try Ledger(places.forHands.ledger)
     if let shift = try ledger.adopt(WallClock.reading()) {

@@ -78,6 +78,20 @@ struct CommandTests {
     #expect(again.complaints.contains("message \(id): a release was cut off"), "\(again)")
   }
 
+  @Test(
+    "a policy that was named and is not there stops what changes anything, and is told with its path"
+  )
+  func missingPolicy() throws {
+    let server = try Server()
+    let id = try server.message()
+    try FileManager.default.removeItem(atPath: "\(server.path)/policy.yaml")
+    for words in [["quarantine", "\(id)", "--yes"], ["block", "spam@bad.example"]] {
+      let refused = try BuiltProgram.run(words + server.places)
+      #expect(refused.code == 78 && refused.complaints.contains("policy.yaml"), "\(refused)")
+    }
+    #expect(!FileManager.default.fileExists(atPath: "\(server.path)/state/ledger.sqlite"))
+  }
+
   @Test("a copy that is damaged or gone is told of, and keeps nobody from the others")
   func lostCopies() throws {
     let server = try Server()
