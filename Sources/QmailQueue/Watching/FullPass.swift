@@ -208,15 +208,8 @@ extension QueueWatcher {
         read(all, queue)
         return
       }
-      // So few are read sooner than a thread has begun.
-      if all.count <= 32 {
-        for (place, id) in all.enumerated() where table.slot(of: id) == nil {
-          if report.weight >= Self.mostBytes {
-            backlog = Array(all[place...])
-            return
-          }
-          take(queue.entry(id, &buffer), id, isNew: false)
-        }
+      if all.count <= Self.few {
+        backlog = readHere(all, queue, upTo: Self.mostBytes)
         return
       }
       backlogReader = BacklogReader(all, queue)

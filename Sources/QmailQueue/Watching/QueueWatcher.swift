@@ -436,13 +436,24 @@ public final class QueueWatcher {
 
   // MARK: Arrivals and departures
 
+  /// So few messages are read sooner than a thread has begun.
+  static let few = 32
+
+  /// Reads messages that are not in the table, one after the other, until the arrivals weigh so much.
+  /// - Returns: those that are left.
+  func readHere(_ ids: [UInt64], _ queue: OpenQueue, upTo bytes: Int = .max) -> [UInt64] {
+    for (place, id) in ids.enumerated() where table.slot(of: id) == nil {
+      if report.weight >= bytes { return Array(ids[place...]) }
+      take(queue.entry(id, &buffer), id, isNew: false)
+    }
+    return []
+  }
+
   /// Reads messages that are not in the table, on two threads when they are many.
   func read(_ ids: [UInt64], _ queue: OpenQueue) {
-    let chunk = 32
+    let chunk = Self.few
     if ids.count <= chunk {
-      for id in ids where table.slot(of: id) == nil {
-        take(queue.entry(id, &buffer), id, isNew: false)
-      }
+      _ = readHere(ids, queue)
       return
     }
     let chunks = (ids.count + chunk - 1) / chunk
