@@ -79,7 +79,7 @@ struct List: ParsableCommand {
   }
 }
 
-/// The messages that are meant, printed or counted while the queue is read on two threads. Each returns whether there was any.
+/// The messages that are meant, printed or counted while the queue is read. Each returns whether there was any.
 struct Listing {
   enum Form {
     case rows(Style)

@@ -198,7 +198,7 @@ import Testing
     let hasBegun = Atomic<Bool>(false)
     let isOver = Atomic<Bool>(false)
     let isServed = Atomic<Bool>(false)
-    try TwoThreads.run(2, apart: .keepingAll) { thread throws(FileError) in
+    try SharedWork.run(2, apart: .keepingAll) { thread throws(FileError) in
       if thread == 0 {
         for _ in 0..<100 where !isOver.load(ordering: .relaxed) {
           let hands = try HandsLock.take(state: state, patience: .seconds(5))

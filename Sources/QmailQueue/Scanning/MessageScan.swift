@@ -20,7 +20,7 @@ extension QueueScanner {
   /// Looks at every message, or at `ids` only, those in todo too; order is that of the disk.
   ///
   /// - Parameters:
-  ///   - body: called with some findings at a time, from either thread but never at once from both; false ends the scan.
+  ///   - body: called with some findings at a time, from any thread but never from two at once; false ends the scan.
   public func forEach<Item: Sendable>(
     _ look: EntryLook<Item>, ids: Set<UInt64>? = nil,
     _ body: @Sendable (Findings<Item>) -> Bool
@@ -35,8 +35,9 @@ extension QueueScanner {
     }
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
     let names = try ListedNames(queue)
-    try TwoThreads.run(
-      Int(queue.spread.split) + 1, apart: .keepingAll, each: { ThreadLook(look) }
+    try SharedWork.run(
+      Int(queue.spread.split) + 1, atMost: SharedWork.reads, apart: .keepingAll,
+      each: { ThreadLook(look) }
     ) { reader, part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
       let near = isTodo ? queue : try OpenQueue(queue, near: part)

@@ -3,7 +3,7 @@ import Glibc
 import Mail
 import Synchronization
 
-/// One look at a whole queue, on two threads, with memory bounded however large it is (a list of one directory's numbers apart).
+/// One look at a whole queue, on several threads, with memory bounded however large it is (a list of one directory's numbers apart).
 ///
 /// Messages are read in the order of their numbers, which is about that of the inodes; the directory gives names in the order of their hashes.
 public struct QueueScanner: Sendable {
@@ -20,7 +20,7 @@ public struct QueueScanner: Sendable {
     let messages = Atomic<Int>(0)
     let unprocessed = Atomic<Int>(0)
     // Items: the split directories of mess, whatever else stands beside them, todo.
-    try TwoThreads.run(Int(split) + 2) { item throws(QueueError) in
+    try SharedWork.run(Int(split) + 2, atMost: SharedWork.reads) { item throws(QueueError) in
       if item < Int(split) {
         let found = try Self.files(in: queue.directory(.mess, item))
         messages.add(found, ordering: .relaxed)
@@ -40,7 +40,7 @@ public struct QueueScanner: Sendable {
   /// ``counts()`` and local, remote, bouncing and done-only: reads every recipient file.
   ///
   /// - Parameters:
-  ///   - damaged: called with each message of which one cannot be read, from either thread; it is left out of these counts.
+  ///   - damaged: called with each message of which one cannot be read, from any thread; it is left out of these counts.
   public func detailedCounts(
     damaged: @Sendable (DamagedMessage) -> Void = { _ in }
   ) throws(QueueError) -> QueueCounts {
@@ -50,8 +50,9 @@ public struct QueueScanner: Sendable {
     let local = Atomic<Int>(0)
     let remote = Atomic<Int>(0)
     let doneOnly = Atomic<Int>(0)
-    try TwoThreads.run(Int(queue.spread.split), each: { ReadBuffer() }) {
-      buffer, part throws(QueueError) in
+    try SharedWork.run(
+      Int(queue.spread.split), atMost: SharedWork.reads, each: { ReadBuffer() }
+    ) { buffer, part throws(QueueError) in
       let near = try OpenQueue(queue, near: part)
       for id in try queue.numbers(.info, part).sorted() where !inTodo.contains(id) {
         let state = near.channels(of: id, &buffer)
@@ -77,14 +78,15 @@ public struct QueueScanner: Sendable {
   /// Hands every message to `body`, those in todo too; order is that of the disk.
   ///
   /// - Parameters:
-  ///   - body: called with some outcomes at a time (never `.gone`), from either thread but never at once from both; false ends the scan.
+  ///   - body: called with some outcomes at a time (never `.gone`), from any thread but never from two at once; false ends the scan.
   public func forEachEntry(_ body: @Sendable ([EntryReader.Outcome]) -> Bool) throws(QueueError) {
     let queue = try OpenQueue(layout)
     // todo before info: a message that is taken in meanwhile is met in one of them, and not in both.
     let names = try ListedNames(queue)
     let turn = Mutex(true)
-    try TwoThreads.run(Int(queue.spread.split) + 1, each: { ReadBuffer() }) {
-      buffer, part throws(QueueError) in
+    try SharedWork.run(
+      Int(queue.spread.split) + 1, atMost: SharedWork.reads, each: { ReadBuffer() }
+    ) { buffer, part throws(QueueError) in
       let isTodo = part == Int(queue.spread.split)
       let near = isTodo ? queue : try OpenQueue(queue, near: part)
       var batch: [EntryReader.Outcome] = []
@@ -109,7 +111,7 @@ public struct QueueScanner: Sendable {
   /// What qmail-qread prints, order aside, handed to `write` in pieces that each hold whole messages; no message is opened in `mess`.
   ///
   /// - Parameters:
-  ///   - write: called from either thread but never at once from both; false ends the scan.
+  ///   - write: called from any thread but never from two at once; false ends the scan.
   /// - Returns: whether this user may read all of it; what cannot be read has qmail-qread's line of trouble.
   @discardableResult
   public func qread(_ write: @Sendable ([UInt8]) -> Bool) throws(QueueError) -> Bool {
@@ -117,8 +119,9 @@ public struct QueueScanner: Sendable {
     let queue = try OpenQueue(layout)
     let bouncing = Set(try queue.numbers(.bounce, 0))
     let turn = Mutex(true)
-    try TwoThreads.run(
-      Int(queue.spread.split), apart: .keepingAll, each: { ReadBuffer(spent: 64) }
+    try SharedWork.run(
+      Int(queue.spread.split), atMost: SharedWork.reads, apart: .keepingAll,
+      each: { ReadBuffer(spent: 64) }
     ) { buffer, part throws(QueueError) in
       var out: [UInt8] = []
       out.reserveCapacity(72 * 1024)

@@ -3,7 +3,7 @@ import Files
 import Mail
 import Synchronization
 
-/// Reads the many messages that a pass over a large queue has found, on two threads, while the watcher goes on with those it has been given.
+/// Reads the many messages that a pass over a large queue has found, on threads of its own, while the watcher goes on with those it has been given.
 ///
 /// Young messages come first, the newest before all: a storm in progress is among them. The rest follows in the order of their numbers, which is about
 /// that of the disk. At most ``mostWaiting`` wait for the watcher.
@@ -95,9 +95,10 @@ final class BacklogReader: Sendable {
     try? names?.listLocal(queue)
     let listed = names
     let chunks = (ids.count + Self.chunk - 1) / Self.chunk
-    let apart = TwoThreads.Apart.keeping(queue.top.number)
+    let apart = SharedWork.Apart.keeping(queue.top.number)
     // Reading never throws: an error is an outcome.
-    TwoThreads.run(chunks, apart: apart, each: { Reader(queue) }) { reader, part in
+    SharedWork.run(chunks, atMost: SharedWork.reads, apart: apart, each: { Reader(queue) }) {
+      reader, part in
       let start = part * Self.chunk
       var some: [Message] = []
       var weight = 0
@@ -158,7 +159,9 @@ final class BacklogReader: Sendable {
     let oldest = WallClock.now() - youth
     let found = Mutex<[EntryIdentity]>([])
     let step = 4096
-    TwoThreads.run((sorted.count + step - 1) / step, apart: .keeping(queue.top.number)) { part in
+    SharedWork.run(
+      (sorted.count + step - 1) / step, atMost: SharedWork.reads, apart: .keeping(queue.top.number)
+    ) { part in
       var young: [EntryIdentity] = []
       for id in sorted[(part * step)..<min((part + 1) * step, sorted.count)] {
         guard let birth = (queue.status(.info, id) ?? queue.status(.todo, id))?.birth else {

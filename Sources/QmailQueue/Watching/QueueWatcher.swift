@@ -460,7 +460,7 @@ public final class QueueWatcher {
     let listed = try? ListedNames(queue)
     let readings = Mutex([[EntryReading]](repeating: [], count: chunks))
     // Reading never throws: an error is an outcome.
-    TwoThreads.run(chunks) { part in
+    SharedWork.run(chunks) { part in
       var buffer = ReadBuffer()
       let some = ids[(part * chunk)..<min((part + 1) * chunk, ids.count)].map {
         queue.entry($0, &buffer, listed: listed)

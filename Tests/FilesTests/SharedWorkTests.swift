@@ -3,8 +3,8 @@ import Glibc
 import Synchronization
 import Testing
 
-@Suite("Two threads")
-struct TwoThreadsTests {
+@Suite("Shared work")
+struct SharedWorkTests {
   @Test("threads apart that keep one descriptor do not hold on to what is closed elsewhere")
   func keeping() {
     let pipe = Pipe()
@@ -13,9 +13,9 @@ struct TwoThreadsTests {
     let isOver = Atomic<Bool>(false)
     let isHungUp = Atomic<Bool>(false)
     let usable = Atomic<Int>(0)
-    TwoThreads.run(2) { item in
+    SharedWork.run(2) { item in
       if item == 0 {
-        TwoThreads.run(2, apart: .keeping(kept)) { _ in
+        SharedWork.run(2, apart: .keeping(kept)) { _ in
           running.add(1, ordering: .relaxed)
           for _ in 0..<5000 where !isOver.load(ordering: .relaxed) { usleep(1000) }
           if fcntl(kept, F_GETFD) >= 0 { usable.add(1, ordering: .relaxed) }
@@ -33,5 +33,29 @@ struct TwoThreadsTests {
     #expect(outcome == (true, 2))
     close(kept)
     close(pipe.end)
+  }
+
+  @Test(
+    "threads join while files come from the disk, up to so many, and none else",
+    arguments: [true, false])
+  func joining(isCold: Bool) {
+    let most = 5
+    let expected = isCold ? most : 2
+    let running = Atomic<Int>(0)
+    let highest = Atomic<Int>(0)
+    let fetched = Atomic<Int>(0)
+    SharedWork.run(
+      expected * 2, atMost: most,
+      fetched: { fetched.add(isCold ? 8 : 0, ordering: .relaxed).newValue }, each: {}
+    ) { (_, item) in
+      let now = running.add(1, ordering: .relaxed).newValue
+      highest.max(now, ordering: .relaxed)
+      // Until all have come that should; some ticks more, for those that should not.
+      for _ in 0..<5000 where highest.load(ordering: .relaxed) < expected { usleep(1000) }
+      usleep(30_000)
+      running.subtract(1, ordering: .relaxed)
+      return true
+    }
+    #expect(highest.load(ordering: .relaxed) == expected)
   }
 }
