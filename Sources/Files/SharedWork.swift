@@ -64,33 +64,30 @@ public enum SharedWork {
     } else {
       withoutActuallyEscaping(drain) { drain in
         let ended = DispatchSemaphore(value: 0)
-        func begin() -> pthread_t? {
+        func another() -> pthread_t? {
           OwnThread.begin(apart) {
             drain()
             ended.signal()
           }
         }
-        var threads = (0..<2).compactMap { _ in begin() }
+        var threads = (0..<2).compactMap { _ in another() }
         // None to be had: then here.
         if threads.isEmpty { drain() }
         var known = fetched()
         var left = threads.count
         while left > 0 {
-          if most == 2 {
-            ended.wait()
+          if ended.wait(timeout: most > 2 ? .now() + tick : .distantFuture) == .success {
             left -= 1
-          } else if ended.wait(timeout: .now() + tick) == .success {
-            left -= 1
-          } else {
-            let now = fetched()
-            if now > known, threads.count < most, next.load(ordering: .relaxed) < items,
-              let thread = begin()
-            {
-              threads.append(thread)
-              left += 1
-            }
-            known = now
+            continue
           }
+          let now = fetched()
+          if now > known, threads.count < most, next.load(ordering: .relaxed) < items,
+            let thread = another()
+          {
+            threads.append(thread)
+            left += 1
+          }
+          known = now
         }
         for thread in threads { pthread_join(thread, nil) }
       }
