@@ -97,7 +97,7 @@ bench: build
 
 bench-check: build
 	$(SWIFT) build -c release --package-path Benchmarks
-	$(BENCH) --sizes 100000 --warm --check Benchmarks/thresholds.json
+	$(BENCH) --sizes 100000 --check Benchmarks/thresholds.json
 
 # The program itself knows its manual, its policy and its options.
 man: $(PAGES) $(COMPLETIONS)
