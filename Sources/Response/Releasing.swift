@@ -38,7 +38,7 @@ extension Responder {
             }
             try check(fresh, inDoubt: inDoubt)
             gifts.append(
-              try gift(fresh, inDoubt: inDoubt || !others.isEmpty, to: others, store))
+              try gift(fresh, inDoubt: inDoubt || !others.isEmpty, to: others, store, now))
           } catch {
             fail(
               "release", "\(record.identity.id)", error, incident: record.incident, &outcomes)
@@ -92,14 +92,33 @@ extension Responder {
   }
 
   private func gift(
-    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address], _ store: QuarantineStore
+    _ record: QuarantineRecord, inDoubt: Bool, to others: [Address], _ store: QuarantineStore,
+    _ now: Timestamp
   ) throws(Trouble) -> Gift {
     var message = try attempt { try store.read(record.identity) }
-    if message.phase != .marked {
-      // The machine went down before these notes reached the disk, and the ledger's did.
+    let isUnsettled = try message.phase == .marked ? hasLostMarks(record) : true
+    if isUnsettled {
+      // The machine went down before these notes or the marks reached the disk, and the ledger's did.
       let look = try settledLook()
-      try attempt { try recover(record.identity, store, look) }
+      switch try attempt({ try recover(record.identity, store, look) }) {
+      case .abandoned:
+        let why = "its marks were lost with the machine: it is in the queue as it was"
+        try leave(record, because: why, now)
+        throw .other(why)
+      case .postponed: throw .other("qmail is trying it at the moment; try again")
+      case .finishedByQmail, .quarantined: break
+      }
       message = try attempt { try store.read(record.identity) }
+    }
+    if message.count(.inDoubt) < record.facts.inDoubt {
+      // Likewise a doubt that was noted since: whom it was about cannot be known any more.
+      message = try attempt {
+        var envelope = try store.open(record.identity)
+        for (index, recipient) in message.recipients.enumerated() where recipient.state == .marked {
+          try envelope.set(.inDoubt, of: index)
+        }
+        return envelope.message
+      }
     }
     let ours = message.recipients.filter {
       $0.state == .marked || (inDoubt && $0.state == .inDoubt)
@@ -116,6 +135,20 @@ extension Responder {
     return Gift(
       record, from: message.sender, to: others.isEmpty ? own : others, count: ours.count,
       try attempt { try store.message(record.identity) })
+  }
+
+  /// The old entry would be delivered beside what is given back.
+  private func hasLostMarks(_ record: QuarantineRecord) throws(Trouble) -> Bool {
+    guard record.isDeparting else { return false }
+    let entry = DepartingEntry(record.identity, sender: record.facts.sender, in: layout)
+    if case .marksLost = try attempt({ try entry.state() }) { return true }
+    return false
+  }
+
+  /// It is in the queue as if nobody had touched it, and stays there.
+  func leave(_ record: QuarantineRecord, because why: String, _ now: Timestamp) throws(Trouble) {
+    try attempt { try ledger.move([record], to: .intended, at: now) }
+    try attempt { try ledger.abandon([record], note: why, at: now) }
   }
 
   /// All steps, each for all messages before the next.
@@ -281,9 +314,15 @@ extension Responder {
     for (record, release) in open {
       try alone("release", record.identity, incident: record.incident, &outcomes) {
         outcomes throws(Trouble) in
-        if let latest = queued[release.pid], latest >= release.started - .seconds(2) {
-          return try finishRelease([record], store, now, &outcomes)
+        let isQueued = try attempt {
+          let copy = try store.message(record.identity)
+          let size = try store.read(record.identity).size
+          return try queued[release.pid, default: []].contains { found in
+            try found.written >= release.started - .seconds(2) && found.size == size
+              && copy.read(limit: found.beginning.count).elementsEqual(found.beginning)
+          }
         }
+        if isQueued { return try finishRelease([record], store, now, &outcomes) }
         let note =
           "its release by qmail-queue \(release.pid) at \(release.started.iso8601) was cut off; look for "
           + "'qp \(release.pid)' in qmail-send's log to see whether it was queued"
@@ -317,12 +356,18 @@ extension Responder {
 
 /// Messages that known qmail-queues have put into the queue and that are still there.
 enum ReleasedMessages {
+  /// One of them, without the Received line that its qmail-queue put before it: a pid may be another program's by now, and so its mail.
+  struct Found {
+    var written: Timestamp
+    var size: Int64
+    var beginning: ArraySlice<UInt8>
+  }
+
   /// Looks through `mess` for their first Received lines. Files older than `moment` are not opened.
-  /// - Returns: of each process that is found, when the latest message by it was written.
   static func queued(by pids: Set<Int32>, since moment: Timestamp, in layout: QueueLayout) throws
-    -> [Int32: Timestamp]
+    -> [Int32: [Found]]
   {
-    var found: [Int32: Timestamp] = [:]
+    var found: [Int32: [Found]] = [:]
     for part in 0..<layout.split {
       let folder = try Descriptor.open("\(layout.queue)/mess/\(part)", .directory)
       var ids: [UInt64] = []
@@ -335,13 +380,17 @@ enum ReleasedMessages {
         else { continue }
         let head = MessageHead(bytes.span)
         guard case .uid = head.source, let pid = head.pid.flatMap({ Int32(exactly: $0) }),
-          pids.contains(pid)
+          pids.contains(pid), let line = bytes.firstIndex(of: UInt8(ascii: "\n"))
         else { continue }
         // Linked into todo, or taken in: only then does qmail-send know it.
         let isKnown = [QueueFile.todo, .info].contains { kind in
           (try? FileStatus.of(layout.path(kind, id))) != nil
         }
-        if isKnown { found[pid] = max(found[pid] ?? status.modified, status.modified) }
+        guard isKnown else { continue }
+        found[pid, default: []].append(
+          Found(
+            written: status.modified, size: status.size - Int64(line + 1),
+            beginning: bytes[(line + 1)...]))
       }
     }
     return found

@@ -153,6 +153,37 @@ import Testing
   }
 
   @Test(
+    "a release that was cut off is not found in another program's mail whose qmail-queue has its pid"
+  )
+  func otherMailOfThePid() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    var responder = try bench.responder()
+    let record = try #require(
+      bench.quarantine([spam], with: responder).compactMap(\.quarantined).first)
+    responder.stopAfter = { $0 == .releaseIntended }
+    _ = responder.release(record, inDoubt: false, at: bench.now)
+    let pid = try #require(
+      try responder.ledger.quarantine(number: record.id)?.release?.pid)
+    let layout = try QueueLayout.read(qmail: bench.qmail)
+    let other = "\(layout.queue)/pid/other"
+    try bench.write(
+      "Received: (qmail \(pid) invoked by uid 33); 1 Jan 2026 00:00:00 -0000\nSubject: news\n\nhi\n",
+      to: other)
+    let id = try FileStatus.of(other).inode
+    try #require(rename(other, layout.path(.mess, id)) == 0)
+    try bench.write("u33\0p\(pid)\0Fweb@mx.test\0Tann@remote.example\0", to: layout.path(.todo, id))
+    responder = try bench.responder()
+    var outcomes = responder.recover(at: bench.now)
+    for _ in 0..<100 where try !responder.ledger.quarantine([.releasing]).isEmpty {
+      outcomes += responder.quarantineTick(at: bench.now).outcomes
+      usleep(10_000)
+    }
+    #expect(outcomes.compactMap(\.released).isEmpty)
+    #expect(try responder.ledger.quarantineCounts() == [.releaseInDoubt: 1])
+  }
+
+  @Test(
     "killed before the first mark, and the number is another's who is in todo: nothing is said until that is taken in"
   )
   func numberInTodo() throws {

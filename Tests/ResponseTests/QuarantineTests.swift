@@ -259,6 +259,61 @@ import Testing
   }
 
   @Test(
+    "marks lost with the machine and a release before the next start: what the queue has again is not given twice"
+  )
+  func lostMarksReleased() throws {
+    let bench = try Workbench()
+    let layout = try QueueLayout.read(qmail: bench.qmail)
+    let spam = try (0..<2).map { number in
+      try bench.message(to: ["a\(number)@remote.example", "b\(number)@remote.example"])
+    }
+    let responder = try bench.responder()
+    _ = bench.quarantine(spam, with: responder)
+    // All of the first one's marks, and the first one of the second's.
+    for (identity, marks) in [(spam[0], [Int64(0), 19]), (spam[1], [0])] {
+      let file = try Descriptor.open(layout.path(.remote, identity.id), .readWrite)
+      for mark in marks { try file.write(byte: UInt8(ascii: "T"), at: mark) }
+    }
+    #expect(try spam.map { try bench.letters($0) } == ["TT", "TD"])
+    let rows = try responder.ledger.quarantine([.marked])
+    let outcomes = responder.release(rows, inDoubt: false, at: bench.now)
+    #expect(outcomes.compactMap(\.released).map(\.identity) == [spam[1]])
+    #expect(outcomes.compactMap(\.failure).first?.why.contains("is in the queue") == true)
+    #expect(try spam.map { try bench.letters($0) } == ["TT", "DD"])
+    #expect(try responder.ledger.quarantine(of: spam[0])?.state == .abandoned)
+    let before = bench.deliveries.count
+    bench.obey { _ in .success }
+    bench.pass(seconds: 3600)
+    _ = bench.settle(responder)
+    let recipients = bench.deliveries.dropFirst(before).map(\.attempt.recipient)
+    #expect(
+      recipients.map { "\($0)" }.sorted()
+        == ["a0", "a1", "b0", "b1"].map { "\($0)@remote.example" })
+  }
+
+  @Test("a doubt that the copy has lost with the machine, and the ledger has not, is one still")
+  func lostDoubt() throws {
+    let bench = try Workbench()
+    let spam = try bench.message(to: ["bob@remote.example"])
+    let responder = try bench.responder()
+    let record = try #require(
+      bench.quarantine([spam], with: responder).compactMap(\.quarantined).first)
+    let late = FinishedDelivery(
+      id: spam.id, queuedBy: nil, channel: .remote, recipient: Address("bob@remote.example"))
+    #expect(responder.noteFinished([late], at: bench.now).isEmpty)
+    let copy = "\(bench.state)/quarantine/\(spam.id).\(spam.birth.nanoseconds).mail"
+    let bytes = try bench.bytes(copy)
+    let note = Array("Ir0 bob@".utf8)
+    let place = try #require(
+      bytes.indices.first { bytes[$0...].prefix(note.count).elementsEqual(note) })
+    try Descriptor.open(copy, .readWrite).write(byte: UInt8(ascii: "M"), at: Int64(place))
+    let refused = responder.release(record, inDoubt: false, at: bench.now)
+    #expect(refused.compactMap(\.failure).first?.why.contains("--in-doubt") == true)
+    #expect(
+      responder.release(record, inDoubt: true, at: bench.now).compactMap(\.released).count == 1)
+  }
+
+  @Test(
     "a delivery that no look has shown, but the log does, puts its recipient in doubt; a later message's under the same number does not"
   )
   func toldByTheLog() throws {
