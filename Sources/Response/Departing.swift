@@ -41,7 +41,7 @@ extension Responder {
         fail("watch", value, .refusal(error), incident: record.incident, &outcomes)
       }
       // The notes of the marks were lost too: nothing has happened to it, so it is set aside anew.
-      if isUntouched { try attempt { try ledger.move([record], to: .intended, at: now) } }
+      if isUntouched { try beginAgain(record, now, &outcomes) }
     }
     try attempt {
       try DepartingEntry.secureDepartures(of: gone.map(\.identity), in: layout)

@@ -73,7 +73,9 @@ extension Responder {
     }
     for identity in strays.sorted() {
       try alone("recover", identity, incident: nil, &outcomes) { outcomes throws(Trouble) in
-        if let closed = try attempt({ try ledger.quarantine(of: identity) }) {
+        if let closed = try attempt({ try ledger.quarantine(of: identity) }),
+          try !isOlder(closed, than: identity, store)
+        {
           // Deleted already, and a power failure has brought it back; or not wanted any more.
           if closed.state == .expired || closed.state.isFinal && !closed.isDeparting {
             try attempt { try store.delete(identity) }
@@ -84,6 +86,17 @@ extension Responder {
           try attempt { try recover(identity, store, look) }
         }
       }
+    }
+  }
+
+  /// The row was closed before the copy was made: the ledger has been restored from a day in between.
+  private func isOlder(
+    _ row: QuarantineRecord, than copy: EntryIdentity, _ store: QuarantineStore
+  ) throws(Trouble) -> Bool {
+    guard let closed = row.closed else { return false }
+    do throws(QuarantineError) { return try store.read(copy).taken > closed } catch {
+      guard error.kind == .missing else { throw .store(error) }
+      return false
     }
   }
 

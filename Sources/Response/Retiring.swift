@@ -222,6 +222,17 @@ extension Responder {
     }
   }
 
+  /// Nothing has happened to it: it is set aside anew, unless nobody knows any more why it was to be.
+  func beginAgain(_ record: QuarantineRecord, _ now: Timestamp, _ outcomes: inout [Outcome])
+    throws(Trouble)
+  {
+    try attempt { try ledger.move([record], to: .intended, at: now) }
+    if record.note == Self.takenUp {
+      try abandon(
+        [record], why: "the ledger that knew of it is lost, and it was not marked", now, &outcomes)
+    }
+  }
+
   func finish(
     _ record: QuarantineRecord, _ store: QuarantineStore, _ look: DeliveriesInFlight,
     _ now: Timestamp, _ outcomes: inout [Outcome]
@@ -229,9 +240,7 @@ extension Responder {
     switch try attempt({ try recover(record.identity, store, look) }) {
     case .postponed: return
     case .abandoned:
-      if record.state == .copied {
-        try attempt { try ledger.move([record], to: .intended, at: now) }
-      }
+      if record.state == .copied { try beginAgain(record, now, &outcomes) }
     case .finishedByQmail:
       try abandon([record], why: "qmail finished it before it was set aside", now, &outcomes)
     case .quarantined:

@@ -497,6 +497,62 @@ import Testing
     #expect(
       responder.release(record, inDoubt: false, at: bench.now).compactMap(\.released).count == 1)
   }
+
+  @Test("a copy of which the ledger was lost before the first mark does not become an order")
+  func lostLedgerBeforeTheMarks() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    let killed = try bench.responder()
+    killed.stopAfter = { $0 == .copiesRecorded }
+    _ = bench.quarantine([spam], with: killed)
+    for suffix in ["", "-wal", "-shm"] { unlink("\(bench.state)/ledger.sqlite\(suffix)") }
+    let responder = try bench.responder()
+    let outcomes = responder.recover(at: bench.now) + bench.settle(responder)
+    #expect(outcomes.compactMap(\.quarantined).isEmpty)
+    #expect(try bench.letters(spam) == "T")
+    #expect(try responder.ledger.quarantineCounts() == [.abandoned: 1])
+    let store = try QuarantineStore(path: "\(bench.state)/quarantine", creating: false)
+    #expect(try store.contents().messages == [])
+  }
+
+  @Test(
+    "a ledger restored from an older day, when the message had been left: the copy made since is kept"
+  )
+  func olderLedger() throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    func move(_ old: String, _ new: String) {
+      for suffix in ["", "-wal", "-shm"] {
+        rename("\(bench.state)/\(old)\(suffix)", "\(bench.state)/\(new)\(suffix)")
+      }
+    }
+    do {
+      let killed = try bench.responder()
+      killed.stopAfter = { $0 == .copiesRecorded }
+      _ = bench.quarantine([spam], with: killed)
+      bench.policy.mode = .observe
+      let responder = try bench.responder()
+      _ = responder.recover(at: bench.now)
+      _ = bench.settle(responder)
+      #expect(try responder.ledger.quarantineCounts() == [.abandoned: 1])
+    }
+    move("ledger.sqlite", "backup")
+    bench.policy.mode = .enforce
+    bench.pass(seconds: 60)
+    #expect(
+      bench.quarantine([spam], with: try bench.responder()).compactMap(\.quarantined).count == 1)
+    bench.pass(seconds: 3600)
+    #expect(try bench.letters(spam) == nil)
+    move("backup", "ledger.sqlite")
+    let responder = try bench.responder()
+    _ = responder.recover(at: bench.now)
+    _ = bench.settle(responder)
+    let record = try #require(try responder.ledger.quarantine(of: spam))
+    #expect(record.state == .marked || record.state == .gone)
+    // The entry has left before anybody could look: who got it is not known.
+    #expect(
+      responder.release(record, inDoubt: true, at: bench.now).compactMap(\.released).count == 1)
+  }
 }
 
 /// All numbers under `mess`.
