@@ -104,6 +104,7 @@ extension Responder {
 
   private func reconcile(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) {
     try expire(now)
+    try dropUnwanted(now)
     let contents = try attempt { try badmailfrom.contents() }
     let present = Set(contents.ownLines.map(\.sender))
     let byHand = try noticeRemovals(present, now)
@@ -179,6 +180,14 @@ extension Responder {
           of: missing, why: "its line was taken out of badmailfrom", by: "hand", at: now,
           graceUntil: now + policy.blocking.grace)
       }.map(\.id))
+  }
+
+  /// A storm's blocks that could not be written yet are not any more where the policy has come to be against them.
+  private func dropUnwanted(_ now: Timestamp) throws(Trouble) {
+    guard policy.mode == .observe || !policy.blocking.isEnabled else { return }
+    for block in try attempt({ try ledger.blocks([.intended]) }) where block.incident != nil {
+      try withdraw(block, why: "the policy was changed before it was written", now)
+    }
   }
 
   /// Lines that the dialect, changed since, does not take must not keep the others out.

@@ -51,9 +51,6 @@ final class Passage {
     let age = now.seconds(since: record.identity.birth)
     if age >= 0, age < Responder.firstAttempt { return .postpone }
     let isOrdered = record.incident == nil
-    if !isOrdered, policy.mode == .observe {
-      return .abandon(why: "the policy was changed to observe mode before it was set aside")
-    }
     // A message that an administrator chose was looked at first: its sender must be the same still.
     let sender = record.facts.sender.isNull ? nil : record.facts.sender
     var opened = try Retirement.open(record.identity, sender: sender, in: layout, queue)

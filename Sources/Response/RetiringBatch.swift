@@ -3,6 +3,7 @@ import Ledger
 import Mail
 import Policy
 import QmailQueue
+import Storms
 
 /// A batch of messages on its way out of the queue, through the steps in the one order that is safe. Each step's rows are committed before
 /// the next step touches anything; see ``QuarantineRecord/State`` for what each state promises.
@@ -118,7 +119,15 @@ struct RetiringBatch: Sendable {
     var left = Account()
     var pids: [(Passage, Int32)] = []
     var recipients = 0
+    var objections: [Int: String] = [:]
+    for incident in Set(rows.compactMap(\.incident)) {
+      objections[incident] = try objection(to: incident)
+    }
     while recipients < mostRecipients, let row = rows.popFirst() {
+      if let why = row.incident.flatMap({ objections[$0] }) {
+        left.abandon(row, why)
+        continue
+      }
       let passage = Passage(row)
       switch passage.open(in: layout, queue, policy, deliveries, now) {
       case .open(let pid):
@@ -147,6 +156,16 @@ struct RetiringBatch: Sendable {
     }
     for (why, records) in left.abandoned { try abandon(records, why, &account) }
     return passages
+  }
+
+  /// Why a storm's messages are left in the queue after all: the policy may have been changed since they were chosen.
+  private func objection(to incident: Int) throws(Trouble) -> String? {
+    if policy.mode == .observe {
+      return "the policy was changed to observe mode before it was set aside"
+    }
+    let kind = try attempt { try ledger.incident(incident)?.kind }
+    let isMeant = policy.quarantine.isEnabled && kind.map(policy.quarantine.kinds.contains) ?? true
+    return isMeant ? nil : "the policy was changed before it was set aside"
   }
 
   private func copy(

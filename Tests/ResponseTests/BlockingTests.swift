@@ -89,6 +89,31 @@ import Testing
     #expect(try bench.text(bench.badmailfrom).contains("\nalice@mx.test\n"))
   }
 
+  @Test(
+    "a storm's block that waits is not written once the policy is against it; an administrator's is",
+    arguments: [false, true])
+  func changedPolicy(isOff: Bool) throws {
+    let bench = try Workbench()
+    symlink("/dev/null", bench.badmailfrom)
+    let responder = try bench.responder()
+    #expect(responder.perform([block(alice)], at: bench.now).compactMap(\.failure).count == 1)
+    if isOff {
+      responder.policy.blocking.isEnabled = false
+    } else {
+      responder.policy.mode = .observe
+    }
+    _ = responder.tendBlocks(at: bench.now + .seconds(1))
+    #expect(try responder.ledger.standingBlocks() == [])
+    unlink(bench.badmailfrom)
+    #expect(responder.tendBlocks(at: bench.now + .seconds(2)) == [])
+    #expect(throws: FileError.self) { try bench.bytes(bench.badmailfrom) }
+    // Not counted as one that has run its time.
+    #expect(try responder.ledger.earlierBlocks(of: alice) == 0)
+    let byHand = responder.block(
+      Address("x@foreign.example"), lasting: .seconds(60), reason: "", by: "root", at: bench.now)
+    #expect(byHand.compactMap(\.blocked).count == 1)
+  }
+
   @Test("what waits for an editor is written at the next poll, also when nothing else has changed")
   func editor() throws {
     let bench = try Workbench()

@@ -5,6 +5,7 @@ import Mail
 import Policy
 import QmailQueue
 import QmailSimulator
+import Storms
 import Synchronization
 import Testing
 
@@ -396,15 +397,23 @@ import Testing
     #expect(try bench.letters(entry.identity) == "T")
   }
 
-  @Test("a policy changed to observe leaves what is not yet copied in the queue")
-  func observe() throws {
+  @Test(
+    "a policy that has come to be against it leaves what is not yet copied in the queue",
+    arguments: ["observe", "quarantine off", "not this kind"])
+  func changedPolicy(change: String) throws {
     let bench = try Workbench()
     let spam = try bench.message()
     let responder = try bench.responder()
+    try responder.ledger.record(.test(.relaySender))
     _ = responder.perform(
       [PlannedAction(incident: 1, action: .quarantine(spam))], at: bench.now)
-    responder.policy.mode = .observe
-    #expect(bench.settle(responder).compactMap(\.abandoned).count == 1)
+    switch change {
+    case "observe": responder.policy.mode = .observe
+    case "quarantine off": responder.policy.quarantine.isEnabled = false
+    default: responder.policy.quarantine.kinds.remove(.relaySender)
+    }
+    let left = bench.settle(responder).compactMap(\.abandoned)
+    #expect(left.count == 1 && left[0].note?.contains("the policy was changed") == true)
     #expect(try bench.letters(spam) == "T")
   }
 
