@@ -14,7 +14,9 @@ struct PolicyReader {
     self.path = path
     self.duplicates = duplicates
     for (place, name) in duplicates {
-      fail(place, "the key '\(name)' stands twice in this section; keep one of them")
+      fail(
+        place,
+        "the key '\(Escaping.terminal(name))' stands twice in this section; keep one of them")
     }
   }
 

@@ -243,6 +243,8 @@ struct PolicyErrorTests {
       errors(in: "\"\\e[2J\": 1\n\"\\e[2J\": 2\n") == [
         "policy.yaml:1:1: the key '\\x1B[2J' stands twice in this section"
       ])
+    let turned = errors(in: "a\u{202E}b: 1\na\u{202E}b: 2\n")
+    #expect(turned.count == 3 && !turned.joined().contains("\u{202E}"), "\(turned)")
   }
 
   @Test("files that are none: missing, a directory, too long, forbidden")
