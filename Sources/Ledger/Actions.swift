@@ -2,11 +2,11 @@ import Foundation
 import GRDB
 import Mail
 
-/// What was done, held or failed, and why. Alike actions of one incident are one record with a count: a storm of 100,000 messages
+/// What was done or held, and why. Alike actions of one incident are one record with a count: a storm of 100,000 messages
 /// held in observe mode is one row.
 public struct ActionRecord: Sendable, Hashable {
   public enum Outcome: String, Sendable, Hashable {
-    case done, held, failed
+    case done, held
   }
 
   public var incident: Int?

@@ -273,7 +273,7 @@ struct IncidentPage {
     .actions td{overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
     .actions td:nth-child(2),.actions td:nth-child(4){white-space:nowrap}.actions td:nth-child(3){min-width:9rem}.undo{margin:0;color:var(--soft)}
     .place{color:var(--mark);font-weight:700}
-    .done .outcome{color:var(--delivered);font-weight:600}.failed .outcome{color:var(--failed);font-weight:600}.held .outcome{color:var(--soft);font-weight:600}
+    .done .outcome{color:var(--delivered);font-weight:600}.held .outcome{color:var(--soft);font-weight:600}
     code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;background:var(--code);border-radius:3px;padding:.1em .35em;overflow-wrap:anywhere}
     pre{margin:.45rem 0 0;background:var(--code);border-radius:.4rem;padding:.65rem .9rem;white-space:pre-wrap}
     pre code{background:none;padding:0}
