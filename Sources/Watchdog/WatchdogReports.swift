@@ -156,7 +156,7 @@ extension Watchdog {
       if case .quarantined(let record) = outcome, record.incident == nil {
         let what =
           record.note == Responder.takenUp
-          ? "set aside: \(Responder.takenUp)"
+          ? Self.takenUp
           : "\(record.keepsNothing ? "deleted" : "set aside"), as ordered \(record.note ?? "")"
         untoldOrders[what, default: 0] += 1
       }
@@ -180,20 +180,25 @@ extension Watchdog {
     tellOfQuarantine(
       count,
       "incident \(incident): the first \(count) messages are set aside; 'qwarden release --incident \(incident)' puts them back",
-      [JournalField(.incident, incident)], at: now)
+      .notice, [JournalField(.incident, incident)], at: now)
   }
 
   func tellOfOrder(_ count: Int, _ what: String, at now: Timestamp) {
     let messages = count == 1 ? "message is" : "messages are"
-    tellOfQuarantine(count, "\(count) \(messages) \(what)", [], at: now)
+    tellOfQuarantine(
+      count, "\(count) \(messages) \(what)", what == Self.takenUp ? .alert : .notice, [], at: now)
   }
 
+  private static let takenUp =
+    "set aside: \(Responder.takenUp), and not in the ledger, which was lost or is of an older day"
+
   private func tellOfQuarantine(
-    _ count: Int, _ text: String, _ fields: [JournalField], at now: Timestamp
+    _ count: Int, _ text: String, _ priority: Journal.Priority,
+    _ fields: [JournalField], at now: Timestamp
   ) {
     tell(
       Event(
-        .quarantined, at: now, .notice, text,
+        .quarantined, at: now, priority, text,
         fields + [
           JournalField(.messages, count), JournalField(.action, "quarantine"),
           JournalField(.mode, policy.mode.rawValue),

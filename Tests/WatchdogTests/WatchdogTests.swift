@@ -144,8 +144,10 @@ import Testing
     }
   }
 
-  @Test("a damaged ledger: set aside, an alert, told in status, and the quarantine taken up again")
-  func damagedLedger() async throws {
+  @Test(
+    "a damaged ledger: set aside, an alert, told in status, and the quarantine taken up again; an empty one: an alert and the same",
+    arguments: ["no ledger any more\n", ""])
+  func damagedLedger(remains: String) async throws {
     let watched = WatchedQmail()
     let qmail = try SimulatedQmail.create(at: watched.qmail, time: .virtual)
     qmail.exchanger = SteadyExchanger { _ in .deferral }
@@ -174,14 +176,20 @@ import Testing
     }
     for suffix in ["-wal", "-shm"] { unlink("\(watched.state)/ledger.sqlite\(suffix)") }
     try Replacement.write(
-      Array("no ledger any more\n".utf8), to: "\(watched.state)/ledger.sqlite", mode: 0o600)
+      Array(remains.utf8), to: "\(watched.state)/ledger.sqlite", mode: 0o600)
 
     let status = try watched.watchdog(.brisk).runOnce()
-    let aside = try #require(status.damagedLedger)
-    #expect(try Descriptor.open(aside).readAll(limit: 100) == Array("no ledger any more\n".utf8))
-    #expect(status.line.contains(aside))
-    let alert = try #require(watched.witness.events(.degraded).first)
-    #expect(alert.priority == .alert && alert.message.contains(aside))
+    if remains.isEmpty {
+      #expect(status.damagedLedger == nil)
+    } else {
+      let aside = try #require(status.damagedLedger)
+      #expect(try Descriptor.open(aside).readAll(limit: 100) == Array(remains.utf8))
+      #expect(status.line.contains(aside))
+      let alert = try #require(watched.witness.events(.degraded).first)
+      #expect(alert.priority == .alert && alert.message.contains(aside))
+    }
+    let told = try #require(watched.witness.events(.quarantined).first)
+    #expect(told.priority == .alert && told.message.contains("not in the ledger"))
     // What was set aside before is set aside still, and can be given back.
     let rows = try watched.ledger().quarantine(id: id)
     #expect(rows.map(\.state) == [.marked])
