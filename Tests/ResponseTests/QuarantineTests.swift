@@ -173,9 +173,16 @@ import Testing
     #expect(!responder.hasTouched)
   }
 
-  @Test("a bounce that was due is not sent, and its text is kept with the copy")
-  func bounce() throws {
+  @Test(
+    "a bounce that was due is not sent, and its text is kept with the copy; bounces may stand elsewhere, by a link",
+    arguments: [false, true])
+  func bounce(isLinked: Bool) throws {
     let bench = try Workbench()
+    if isLinked {
+      let folder = "\(bench.qmail)/queue/bounce"
+      try #require(rename(folder, "\(bench.path)/bounce") == 0)
+      try #require(symlink("\(bench.path)/bounce", folder) == 0)
+    }
     bench.obey { $0.recipient == Address("no@remote.example") ? .failure : .deferral }
     let spam = try bench.message(to: ["no@remote.example", "late@remote.example"])
     #expect(try bench.letters(spam) == "DT")

@@ -328,7 +328,9 @@ public final class QuarantineStore: Sendable {
           }
           try directory.sync()
         }
-        for folder in unflushed.folders { try Descriptor.open(folder, .directory).sync() }
+        for folder in unflushed.folders {
+          try Descriptor.open(folder, [.directory, .following]).sync()
+        }
         unflushed = Unflushed()
       }
     }
