@@ -15,10 +15,12 @@ struct MessageView {
   let style: Style
   /// Its record, where it is not in the queue but set aside.
   var quarantine: QuarantineRecord?
+  /// And what qmail-send had noted of recipients that failed before.
+  var failures: [UInt8] = []
 
   var text: String {
     let structure = MIMEStructure(message, header: header)
-    return envelope + "\n" + (fields.isEmpty ? "" : fields + "\n") + list(structure)
+    return envelope + "\n" + noted + (fields.isEmpty ? "" : fields + "\n") + list(structure)
       + lines(of: header)
       + texts(structure)
   }
@@ -76,6 +78,12 @@ struct MessageView {
       }
     }
     return out
+  }
+
+  private var noted: String {
+    if failures.isEmpty { return "" }
+    return style(.dim, "--- failed before it was set aside") + "\n"
+      + Self.lines(failures[...]) + "\n"
   }
 
   // MARK: The parts
@@ -149,6 +157,7 @@ struct MessageView {
     let structure = MIMEStructure(message, header: header)
     var line = entry.json
     if let quarantine { line.add("quarantine", quarantine.json) }
+    if !failures.isEmpty { line.add("failures", bytes: failures) }
     line.add(header)
     line.add(
       "header",

@@ -119,6 +119,11 @@ final class QuarantineCopies {
     try read(record) { store throws(QuarantineError) in try store.message(record.identity) }
   }
 
+  /// What had failed before it was set aside: the text of the bounce that qmail-send would have sent; empty where there is none.
+  func failures(_ record: QuarantineRecord) -> [UInt8] {
+    (try? store().bounce(record.identity)) ?? []
+  }
+
   private func read<Part: ~Copyable>(
     _ record: QuarantineRecord, _ part: (QuarantineStore) throws(QuarantineError) -> Part
   ) throws -> Part? {

@@ -13,7 +13,7 @@ struct Release: ParsableCommand {
     discussion: """
       Each goes through qmail-queue with its own envelope, to the recipients that were still to be tried when it was set aside; qmail-queue \
       adds one Received line and changes nothing else. A recipient to whom a delivery was under way at that moment may have got the message \
-      already: it is left out unless --in-doubt is given.
+      already: it is left out unless --in-doubt is given. Of recipients that had failed before nobody gets a bounce any more: 'qwarden show' tells of them.
 
       --to chooses messages by their To field, as in every command; --deliver-to says where they go: to that address instead of \
       their own recipients, such as an abuse desk's.

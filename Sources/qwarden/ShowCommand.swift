@@ -11,7 +11,7 @@ struct Show: ParsableCommand {
     abstract: "Show messages: envelope, decoded header, parts and text.",
     discussion: """
       Control bytes and other invisible characters are shown as \\xNN or \\u{…}; attachments are named and not opened. Messages that qmail-send \
-      has not taken in yet are shown too, and those in quarantine, which say so. --raw writes the bytes as they are: never to a terminal you want to keep.
+      has not taken in yet are shown too, and those in quarantine, which say so, and what had failed before they were set aside: of that nobody gets a bounce. --raw writes the bytes as they are: never to a terminal you want to keep.
 
       Exits 1 when one of the numbers is neither in the queue nor in quarantine, and 77 when this user may not read it.
       """)
@@ -110,7 +110,7 @@ struct Show: ParsableCommand {
         let view = MessageView(
           entry: try copies.entry(record, .all), header: message.header, message: bytes,
           isCut: message.size > Int64(bytes.count), now: WallClock.now(), style: color.style,
-          quarantine: record)
+          quarantine: record, failures: copies.failures(record))
         if json.json {
           Output.write(view.json.closed + [UInt8(ascii: "\n")], to: 1)
         } else {

@@ -267,6 +267,27 @@ struct CommandTests {
     #expect(try String(contentsOfFile: target, encoding: .utf8).hasPrefix("<!"))
   }
 
+  @Test("show tells what had failed before a message was set aside")
+  func failures() throws {
+    let server = try Server()
+    let id = try server.message()
+    #expect(try server.run("quarantine", "\(id)", "--yes").code == 0)
+    server.sim.advance(to: server.now + .seconds(3600), from: server.now)
+    let store = "\(server.path)/state/quarantine"
+    let names = try FileManager.default.contentsOfDirectory(atPath: store)
+    let copy = try #require(names.first { $0.hasSuffix(".mail") })
+    try Replacement.write(
+      Array("<no@remote.example>:\n\u{1B}[2Jno such user\n\n".utf8),
+      to: "\(store)/\(copy.dropLast(4))bounce", mode: 0o600)
+    let shown = try server.run("show", "\(id)").output
+    #expect(
+      shown.contains(
+        "--- failed before it was set aside\n<no@remote.example>:\n\\x1B[2Jno such user\n"),
+      "\(shown)")
+    let object = try server.run("show", "\(id)", "--json").output
+    #expect(object.contains("\"failures\":\"<no@remote.example>:\\n\\u001b[2J"), "\(object)")
+  }
+
   @Test("quarantined --json --headers has one subject, decoded")
   func subject() throws {
     let server = try Server()
