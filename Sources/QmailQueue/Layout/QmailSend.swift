@@ -7,7 +7,7 @@ public enum QmailSend {
   /// - Returns: nil when that could not be told.
   public static func isRunning(_ layout: QueueLayout) -> Bool? {
     do {
-      return LockTable.isLocked(try FileStatus.of("\(layout.queue)/lock/sendmutex"))
+      return try LockTable.isLocked("\(layout.queue)/lock/sendmutex")
     } catch {
       // The file is made when qmail is installed; without it nothing can hold the lock.
       return error.isMissing ? false : nil
@@ -30,8 +30,7 @@ public enum QmailSend {
   /// Its process number: the holder of that lock, if its name is qmail-send.
   /// - Returns: nil when it does not run, or is out of sight (in another container).
   public static func process(_ layout: QueueLayout) -> Int32? {
-    guard let mutex = try? FileStatus.of("\(layout.queue)/lock/sendmutex") else { return nil }
-    return LockTable.holders(of: mutex)?.first { pid in
+    (try? LockTable.holders(of: "\(layout.queue)/lock/sendmutex"))?.first { pid in
       pid > 0
         && (try? Descriptor.open("/proc/\(pid)/comm").read(limit: 32)) == Array("qmail-send\n".utf8)
     }
