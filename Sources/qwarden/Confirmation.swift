@@ -35,7 +35,7 @@ struct Confirmation {
   }
 
   private static func askOnTerminal(_ question: String) -> String? {
-    Output.write(Array(question.utf8), to: STDERR_FILENO)
+    Output.write(question, to: STDERR_FILENO)
     return readLine()
   }
 }

@@ -135,7 +135,9 @@ struct DemoStory: Sendable {
     driving.cancel()
     try await driving.value
     if keep {
-      voice.say("Look around in \(folder.path): qwarden incidents --state \(folder.state)")
+      voice.say(
+        "Look around: qwarden incidents --state \(folder.state); qwarden list --qmail \(folder.qmail)"
+      )
     } else {
       folder.remove()
       voice.say(
@@ -183,10 +185,11 @@ struct DemoStory: Sendable {
 final class DemoVoice: EventSink {
   private let begun = WallClock.monotonic()
   private let lastDepth = Mutex((-1, -1))
+  private let style = Style.usual
 
   var seconds: Double { Double(WallClock.monotonic() - begun) / 1e9 }
 
-  func say(_ text: String) { Output.line("\(stamp) \(emphasis("1", text))") }
+  func say(_ text: String) { Output.line("\(stamp) \(style(.strong, text))") }
 
   func quote(_ title: String, _ text: String) {
     Output.line("\(stamp) \(title):")
@@ -211,14 +214,11 @@ final class DemoVoice: EventSink {
   }
 
   func take(_ event: Event) {
-    let colour = event.priority.rawValue <= Journal.Priority.alert.rawValue ? "31" : "36"
-    Output.line("\(stamp) \(emphasis(colour, event.id.rawValue)): \(event.message)")
+    let ink: Style.Ink =
+      event.priority.rawValue <= Journal.Priority.alert.rawValue ? .bad : .number
+    Output.line("\(stamp) \(style(ink, event.id.rawValue)): \(event.message)")
     for advice in event.advice { Output.line("          -> \(advice)") }
   }
 
   private var stamp: String { "[\(Readable.right(String(Int(seconds)), 3)) s]" }
-
-  private func emphasis(_ code: String, _ text: String) -> String {
-    Output.isTerminal && getenv("NO_COLOR") == nil ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
-  }
 }

@@ -45,7 +45,7 @@ struct Incidents: ParsableCommand {
       if let html {
         let page = IncidentPage(
           dossier: dossier, host: host, version: Qwarden.version, now: WallClock.now())
-        if html == "-" { return Output.write(Array(page.html.utf8), to: STDOUT_FILENO) }
+        if html == "-" { return Output.write(page.html) }
         try Replacement.allow(html)
         let mask = umask(0o077)
         umask(mask)

@@ -11,7 +11,7 @@ struct Manual: ParsableCommand {
   var section: Int
 
   func run() throws {
-    Output.write(Array(try Self.page(section).utf8), to: 1)
+    Output.write(try Self.page(section))
   }
 
   static func page(_ section: Int) throws -> String {

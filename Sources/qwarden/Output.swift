@@ -27,20 +27,16 @@ enum Output {
     }
 
     mutating func flush() {
-      Output.write(bytes, to: STDOUT_FILENO)
+      Output.write(bytes)
       bytes.removeAll(keepingCapacity: true)
     }
 
-    deinit { Output.write(bytes, to: STDOUT_FILENO) }
+    deinit { Output.write(bytes) }
   }
 
-  static func line(_ text: String) {
-    write(Array(text.utf8) + [UInt8(ascii: "\n")], to: STDOUT_FILENO)
-  }
+  static func line(_ text: String) { write(text + "\n") }
 
-  static func complain(_ text: String) {
-    write(Array("qwarden: \(text)\n".utf8), to: STDERR_FILENO)
-  }
+  static func complain(_ text: String) { write("qwarden: \(text)\n", to: STDERR_FILENO) }
 
   /// A standard stream that is closed would be the next file to be opened, and output would go into that. Writing to these fails.
   static func holdStandardStreams() {
@@ -49,10 +45,14 @@ enum Output {
     }
   }
 
-  /// A note beside the real output: only where a person reads it.
+  /// A person reads it.
   static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
-  static func write(_ bytes: [UInt8], to descriptor: Int32) {
+  static func write(_ text: String, to descriptor: Int32 = STDOUT_FILENO) {
+    write(Array(text.utf8), to: descriptor)
+  }
+
+  static func write(_ bytes: [UInt8], to descriptor: Int32 = STDOUT_FILENO) {
     var done = 0
     while done < bytes.count {
       let n = bytes.withUnsafeBytes {

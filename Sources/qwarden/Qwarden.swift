@@ -37,14 +37,14 @@ struct Qwarden: ParsableCommand {
       try command.run()
     } catch let errors as PolicyErrors {
       // As compilers print theirs, so that editors find the places.
-      Output.write(Array("\(errors)\n".utf8), to: STDERR_FILENO)
+      Output.write("\(errors)\n", to: STDERR_FILENO)
       Glibc.exit(errors.exitCode)
     } catch let failure as any CommandFailure {
       Output.complain(failure.description)
       Glibc.exit(failure.exitCode)
     } catch {
       guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
-      Output.write(Array((asTyped(fullMessage(for: error)) + "\n").utf8), to: STDERR_FILENO)
+      Output.write(asTyped(fullMessage(for: error)) + "\n", to: STDERR_FILENO)
       Glibc.exit(Exit.usage)
     }
   }

@@ -83,7 +83,7 @@ struct Release: ParsableCommand {
       })
     let text = plan.text(
       now: WallClock.now(), color.style, recipientsAre: "still owed the mail")
-    Output.write(Array(text.utf8), to: STDOUT_FILENO)
+    Output.write(text)
     if dryRun { return try meant.unread.finish() }
     let confirmation = Confirmation(isGiven: yes)
     let what = Readable.count(records.count, "message")

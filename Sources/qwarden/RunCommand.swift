@@ -27,7 +27,7 @@ struct Run: ParsableCommand {
     if json {
       sinks.append(TerminalSink(.json))
     } else if !Journal.holdsStandardError {
-      sinks.append(TerminalSink(TerminalSink.suitableForm))
+      sinks.append(TerminalSink(Style.usual.isColoured ? .coloured : .plain))
     }
     let watchdog = try Watchdog(
       Watchdog.Configuration(

@@ -17,13 +17,8 @@ struct ColorOption: ParsableArguments {
     switch color {
     case .always: Style(isColoured: true)
     case .never: Style(isColoured: false)
-    case .auto: Style(isColoured: Output.isTerminal && !Self.isUnwanted)
+    case .auto: .usual
     }
-  }
-
-  private static var isUnwanted: Bool {
-    if let value = getenv("NO_COLOR"), value.pointee != 0 { return true }
-    return getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
   }
 }
 
@@ -38,6 +33,17 @@ struct Style: Sendable {
   }
 
   let isColoured: Bool
+
+  /// That of every output without an option of its own, the daemon's and the demo's too.
+  static var usual: Style {
+    usual(isTerminal: Output.isTerminal) { getenv($0).map { String(cString: $0) } }
+  }
+
+  static func usual(isTerminal: Bool, _ environment: (String) -> String?) -> Style {
+    let isUnwanted = environment("NO_COLOR").map { !$0.isEmpty } ?? false
+    return Style(
+      isColoured: isTerminal && !isUnwanted && (environment("TERM") ?? "dumb") != "dumb")
+  }
 
   func callAsFunction(_ ink: Ink, _ text: String) -> String {
     isColoured && !text.isEmpty ? "\u{1B}[\(ink.rawValue)m\(text)\u{1B}[0m" : text
@@ -95,7 +101,7 @@ final class Progress {
     guard now - begun > 1_000_000_000, now - last > 200_000_000 else { return }
     last = now
     isOnScreen = true
-    Output.write(Array("\r\(done) \(what)".utf8), to: STDERR_FILENO)
+    Output.write("\r\(done) \(what)", to: STDERR_FILENO)
   }
 
   /// Takes the line away again.
@@ -103,6 +109,6 @@ final class Progress {
     guard isOnScreen else { return }
     isOnScreen = false
     let blanks = String(repeating: " ", count: "\(done) \(what)".utf8.count)
-    Output.write(Array("\r\(blanks)\r".utf8), to: STDERR_FILENO)
+    Output.write("\r\(blanks)\r", to: STDERR_FILENO)
   }
 }

@@ -59,7 +59,7 @@ final class TopScreen {
       tcsetattr(STDIN_FILENO, TCSADRAIN, &raw)
     }
     Self.isDrawn.store(true, ordering: .sequentiallyConsistent)
-    Output.write(Array(Self.entering.utf8), to: STDOUT_FILENO)
+    Output.write(Self.entering)
   }
 
   func leave() { Self.restore() }
@@ -85,7 +85,7 @@ final class TopScreen {
       // Cleared first: after a line as wide as the screen the last character would go.
       text += "\u{1B}[2K" + line + (place + 1 < lines.count ? "\r\n" : "")
     }
-    Output.write(Array((text + "\u{1B}[J").utf8), to: STDOUT_FILENO)
+    Output.write(text + "\u{1B}[J")
   }
 
   /// Waits for a key or a signal.

@@ -57,6 +57,18 @@ import Testing
     #expect(row.prefix(4) == ["12345678901", "101799d", "123456000G", "12345/12345"])
   }
 
+  @Test("NO_COLOR takes the colours away unless it is empty, and so does a terminal without any")
+  func colours() {
+    func isColoured(_ isTerminal: Bool, _ environment: [String: String]) -> Bool {
+      Style.usual(isTerminal: isTerminal) { environment[$0] }.isColoured
+    }
+    #expect(isColoured(true, ["TERM": "xterm"]))
+    #expect(isColoured(true, ["TERM": "xterm", "NO_COLOR": ""]))
+    #expect(!isColoured(true, ["TERM": "xterm", "NO_COLOR": "1"]))
+    #expect(!isColoured(true, ["TERM": "dumb"]) && !isColoured(true, [:]))
+    #expect(!isColoured(false, ["TERM": "xterm"]))
+  }
+
   @Test("--headers shows what qmHandle shows, decoded")
   func headers() throws {
     let first = try #require(try SampleQueue().messages(born: Self.birth).first)
