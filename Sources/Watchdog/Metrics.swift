@@ -41,17 +41,15 @@ struct Metrics: Sendable {
       "info", .gauge, "What runs here.", [(["version": status.version, "mode": status.mode], 1)])
     page.add("start_time_seconds", .gauge, "When the daemon began, in Unix time.", status.started)
     page.add(
-      "queue_readable", .gauge, "Whether the queue can be watched.", status.trouble == nil ? 1 : 0)
+      "queue_readable", .gauge, "Whether the queue can be watched.",
+      status.trouble("queue") == nil ? 1 : 0)
     if let running = status.queue.senderIsRunning {
       page.add("qmail_send_running", .gauge, "Whether qmail-send is at work.", running ? 1 : 0)
     }
     page.add(
       "trouble", .gauge, "What does not work at the moment, 1 each, by kind.",
       Troubles.Kind.allCases.map { kind in
-        (
-          ["kind": kind.rawValue],
-          status.troubles?.contains { $0.kind == kind.rawValue } == true ? 1 : 0
-        )
+        (["kind": kind.rawValue], status.trouble(kind.rawValue) == nil ? 0 : 1)
       })
     let queue = status.queue
     page.add("queue_messages", .gauge, "Messages in the queue.", queue.messages)

@@ -12,10 +12,8 @@ public struct StatusReport: Codable, Sendable, Hashable {
   public var written: Double
   public var mode: String
   public var qmail: String
-  /// Why the queue cannot be watched just now; nil when all is well.
-  public var trouble: String?
-  /// What does not work at the moment, the queue included.
-  public var troubles: [Trouble]?
+  /// What does not work at the moment.
+  public var troubles: [Trouble]
   /// What works less well than it could: lost inotify, unknown badmailfrom dialect.
   public var notes: [String]
   public var queue: Queue
@@ -140,10 +138,14 @@ public struct StatusReport: Codable, Sendable, Hashable {
       Escaping.json(of: self), to: Self.path(state: state), mode: 0o600, durable: false)
   }
 
+  public func trouble(_ kind: String) -> Trouble? { troubles.first { $0.kind == kind } }
+
   /// One line for systemd's STATUS: counts first, then the storms.
   public var line: String {
-    let others = (troubles ?? []).filter { $0.kind != "queue" }.map { "\($0.what): \($0.why)" }
-    if let trouble { return (["Cannot watch: \(trouble)"] + others).joined(separator: "; ") }
+    let others = troubles.filter { $0.kind != "queue" }.map { "\($0.what): \($0.why)" }
+    if let blind = trouble("queue") {
+      return (["Cannot watch: \(blind.why)"] + others).joined(separator: "; ")
+    }
     var parts = ["\(queue.size), \(queue.unprocessed) unprocessed"]
     if let bouncing = queue.bouncing { parts[0] += ", \(bouncing) bouncing" }
     if queue.unread > 0 { parts[0] += ", \(queue.unread) still to be read" }

@@ -70,7 +70,7 @@ extension Watchdog {
     var report = StatusReport(
       version: configuration.version, pid: getpid(), started: started.seconds,
       written: WallClock.now().seconds, mode: policy.mode.rawValue,
-      qmail: configuration.places.qmail, trouble: troubles[.queue], notes: notes, queue: queue,
+      qmail: configuration.places.qmail, troubles: troubles.report, notes: notes, queue: queue,
       lastLook: look,
       storms: detector.storms.map {
         StatusReport.OpenStorm(
@@ -80,7 +80,6 @@ extension Watchdog {
       activeBlocks: activeBlocks, quarantined: kept,
       quarantinePending: progress.waiting)
     report.damagedLedger = damagedLedger
-    report.troubles = troubles.report
     report.log = log.status(at: WallClock.now())
     return report
   }

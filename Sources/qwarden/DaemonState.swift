@@ -23,6 +23,6 @@ struct DaemonState {
   var isRunning: Bool {
     guard let silence else { return true }
     guard kill(report.pid, 0) == 0 || errno == EPERM else { return false }
-    return silence.kind != .absent || report.troubles?.contains { $0.kind == "questions" } == true
+    return silence.kind != .absent || report.trouble("questions") != nil
   }
 }

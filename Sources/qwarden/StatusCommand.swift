@@ -35,7 +35,7 @@ struct Status: ParsableCommand {
     Output.line(
       "qwarden \(report.version), pid \(report.pid), up \(ago(report.started)), \(report.mode) mode, watching \(report.qmail)"
     )
-    for trouble in report.troubles ?? [] {
+    for trouble in report.troubles {
       Output.line("trouble:    \(trouble.what), since \(ago(trouble.since)): \(trouble.why)")
     }
     var queue =

@@ -81,10 +81,8 @@ struct TopFrame {
       state.append(("   qmail-send is not running", .bad))
     }
     lines.append(Line(state))
-    let troubles =
-      [warning, status.trouble].compactMap { $0 }
-      + (status.troubles ?? []).map { "\($0.what): \($0.why)" } + status.notes.suffix(1)
-    if let trouble = troubles.first { lines.append(line((escape(trouble), .bad))) }
+    let trouble = warning ?? status.troubles.first.map { "\($0.what): \($0.why)" }
+    if let trouble = trouble ?? status.notes.last { lines.append(line((escape(trouble), .bad))) }
     return lines
   }
 

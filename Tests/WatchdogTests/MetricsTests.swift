@@ -136,7 +136,7 @@ struct MetricsReader {
     watchdog.start {}
     let isTold = await watched.wait(20) {
       let report = try? StatusReport.read(state: watched.state)
-      return report?.troubles?.contains { $0.kind == "metrics" } == true
+      return report?.trouble("metrics") != nil
     }
     #expect(isTold)
     await watchdog.stop()

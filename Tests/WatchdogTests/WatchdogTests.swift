@@ -332,7 +332,7 @@ import Testing
     #expect(watched.witness.events(.queueUnreadable).count == 1)
     try #require(rename("\(watched.qmail)/away", "\(watched.qmail)/queue") == 0)
     #expect(await watched.wait(20) { !watched.witness.events(.queueReadable).isEmpty })
-    #expect(await watchdog.status().trouble == nil)
+    #expect(await watchdog.status().trouble("queue") == nil)
     await watchdog.stop()
   }
 

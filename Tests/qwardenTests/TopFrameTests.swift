@@ -25,7 +25,7 @@ import Testing
     queue.senderIsRunning = true
     var status = StatusReport(
       version: "0.1.0", pid: 1, started: 1_800_000_000, written: 1_800_010_000, mode: "enforce",
-      qmail: "/var/qmail", trouble: nil, notes: [], queue: queue, lastLook: .init(), storms: [],
+      qmail: "/var/qmail", troubles: [], notes: [], queue: queue, lastLook: .init(), storms: [],
       activeBlocks: 1, quarantined: 199, quarantinePending: 12)
     status.log = .init()
     let all = [
@@ -82,7 +82,7 @@ import Testing
         report.sources.append(Self.row("user", name, 7, incident: 12345))
       }
       if storms > 0 { report.storms[0].offenders = names }
-      report.status.trouble = names[1]
+      report.status.troubles = [.init(kind: "queue", what: "no queue", why: names[1], since: 0)]
       for isUnicode in [true, false] {
         for isColoured in [true, false] {
           var frame = Self.frame(width, height)
