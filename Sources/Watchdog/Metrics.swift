@@ -26,8 +26,17 @@ struct Metrics: Sendable {
     case .released: add("release", "done")
     case .expired: add("expire", "done")
     case .held(let planned, _, _): add(planned.action.name, "held")
-    case .failed(let failure): add(failure.action, "failed")
+    case .failed(let failure): add(Self.label(failure.action), "failed")
     case .removedByHand, .strayLineRemoved, .releaseInDoubt, .abandoned, .gone: break
+    }
+  }
+
+  /// What fails is called as what is done.
+  private static func label(_ action: String) -> String {
+    switch action {
+    case "write": "block"
+    case "set aside": "quarantine"
+    default: action
     }
   }
 

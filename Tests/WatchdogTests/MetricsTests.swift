@@ -1,7 +1,9 @@
 import Files
 import Foundation
+import Mail
 import Policy
 import QmailSimulator
+import Response
 import Testing
 
 @testable import Watchdog
@@ -121,6 +123,22 @@ struct MetricsReader {
       await watchdog.stop()
     }
     #expect(!FileManager.default.fileExists(atPath: path))
+  }
+
+  @Test("a block or a quarantine that failed is counted beside those that were done")
+  func failures() {
+    var metrics = Metrics()
+    for action in ["write", "block", "set aside"] {
+      metrics.count(.failed(Outcome.Failure(action, "x", why: "disk full", exitCode: 74)))
+    }
+    let status = StatusReport(
+      version: "test", pid: 1, started: 0, written: 0, mode: "enforce", qmail: "/q", troubles: [],
+      notes: [], queue: .init(), lastLook: .init(), storms: [], activeBlocks: 0, quarantined: 0,
+      quarantinePending: 0)
+    let read = MetricsReader(metrics.text(status, FlowMeter(since: Timestamp(seconds: 0))))
+    for (action, count) in [("block", 2.0), ("quarantine", 1.0)] {
+      #expect(read["actions_total", ["action": action, "outcome": "failed"]] == count)
+    }
   }
 
   @Test("what is no regular file is not written over as metrics, nor taken away at the end")
