@@ -33,7 +33,7 @@ struct Status: ParsableCommand {
     let now = WallClock.now().seconds
     func ago(_ time: Double) -> String { Readable.age(now - time) }
     Output.line(
-      "qwarden \(report.version), pid \(report.pid), up \(ago(report.started)), \(report.mode) mode, watching \(report.qmail)"
+      "qwarden \(report.version), pid \(report.pid), up \(Readable.age(report.written - report.started)), \(report.mode) mode, watching \(report.qmail)"
     )
     for trouble in report.troubles {
       Output.line("trouble:    \(trouble.what), since \(ago(trouble.since)): \(trouble.why)")

@@ -169,6 +169,12 @@ struct CommandTests {
     try change("\"pid\":[0-9]+", "\"pid\":\(getpid())")
     let gone = try server.run("status")
     #expect(gone.code == 69 && gone.complaints.contains("is not running"), "\(gone)")
+    // It was up as long as it wrote, not until today.
+    try change("\"started\":[0-9.]+", "\"started\":1000")
+    try change("\"written\":[0-9.]+", "\"written\":1600")
+    try FileManager.default.setAttributes(
+      [.modificationDate: Date(timeIntervalSince1970: 1600)], ofItemAtPath: path)
+    #expect(try server.run("status").output.contains(", up 10m, "))
 
     let daemon = Process()
     daemon.executableURL = URL(fileURLWithPath: BuiltProgram.path ?? "")
