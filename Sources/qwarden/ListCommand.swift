@@ -27,6 +27,46 @@ struct List: ParsableCommand {
   @OptionGroup var chosen: SelectionOptions
   @Option(help: "How to print: text, qread or json.")
   var format: Format = .text
+  @OptionGroup var listing: ListingOptions
+  @OptionGroup var color: ColorOption
+  @OptionGroup var json: JSONOption
+  @OptionGroup var places: Places
+
+  func validate() throws {
+    if format == .qread, listing.isGiven || json.json {
+      throw ValidationError("--format qread stands alone")
+    }
+  }
+
+  func run() throws {
+    let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
+    let selection = try chosen.selection(places)
+    let messages = Listing(scanner: scanner, selection: selection, now: WallClock.now())
+    let isJSON = json.json || format == .json
+    let isFound =
+      if let key = listing.countBy {
+        try messages.count(by: key, json: isJSON, color.style)
+      } else if listing.count {
+        try messages.count(json: isJSON)
+      } else if format == .qread, selection.isEmpty {
+        try messages.qread()
+      } else {
+        try messages.print(form(isJSON))
+      }
+    try messages.unread.finish()
+    if !isFound, !selection.isEmpty { throw ExitCode(Exit.nothingMatched) }
+  }
+
+  private func form(_ isJSON: Bool) -> Listing.Form {
+    if listing.idsOnly { return .ids(json: isJSON) }
+    if isJSON { return .json(headers: listing.headers) }
+    if format == .qread { return .qread }
+    return listing.headers ? .headers(color.style) : .rows(color.style)
+  }
+}
+
+/// What `list` and `quarantined` print of the messages that are meant; a line each without any of these.
+struct ListingOptions: ParsableArguments {
   @Flag(help: "Show From, To, Cc, Subject, Date and Size of each message.")
   var headers = false
   @Flag(name: .customLong("ids"), help: "Print the numbers only, one a line.")
@@ -38,44 +78,14 @@ struct List: ParsableCommand {
       "Count by \(CountKey.allCases.map(\.rawValue).joined(separator: ", ")), largest first; by recipient domain it counts recipients still to be tried.",
       valueName: "key"))
   var countBy: CountKey?
-  @OptionGroup var color: ColorOption
-  @OptionGroup var json: JSONOption
-  @OptionGroup var places: Places
+
+  private var given: Int { [headers, idsOnly, count, countBy != nil].count { $0 } }
+  var isGiven: Bool { given > 0 }
 
   func validate() throws {
-    let kinds = [headers, idsOnly, count, countBy != nil].count { $0 }
-    if kinds > 1 {
+    if given > 1 {
       throw ValidationError("only one of --headers, --ids, --count and --count-by can be given")
     }
-    if format == .qread, kinds > 0 || json.json {
-      throw ValidationError("--format qread stands alone")
-    }
-  }
-
-  func run() throws {
-    let scanner = QueueScanner(layout: try QueueLayout.read(qmail: places.qmail))
-    let selection = try chosen.selection(places)
-    let listing = Listing(scanner: scanner, selection: selection, now: WallClock.now())
-    let isJSON = json.json || format == .json
-    let isFound =
-      if let countBy {
-        try listing.count(by: countBy, json: isJSON, color.style)
-      } else if count {
-        try listing.count(json: isJSON)
-      } else if format == .qread, selection.isEmpty {
-        try listing.qread()
-      } else {
-        try listing.print(form(isJSON))
-      }
-    try listing.unread.finish()
-    if !isFound, !selection.isEmpty { throw ExitCode(Exit.nothingMatched) }
-  }
-
-  private func form(_ isJSON: Bool) -> Listing.Form {
-    if idsOnly { return .ids(json: isJSON) }
-    if isJSON { return .json(headers: headers) }
-    if format == .qread { return .qread }
-    return headers ? .headers(color.style) : .rows(color.style)
   }
 }
 
@@ -98,7 +108,7 @@ struct Listing {
     let found = Mutex(false)
     let isWhole = try scanner.qread { piece in
       found.withLock { $0 = $0 || !piece.isEmpty }
-      Output.write(piece, to: 1)
+      Output.write(piece)
       return true
     }
     if !isWhole {
@@ -112,7 +122,7 @@ struct Listing {
     switch form {
     case .rows(let style):
       let text = EntryText(now: now, style: style)
-      Output.write(Array(text.heading.utf8), to: 1)
+      Output.write(text.heading)
       return try write(.all) { entry, _ in Array(text.row(entry).utf8) }
     case .headers(let style):
       let text = EntryText(now: now, style: style)
@@ -163,7 +173,7 @@ struct Listing {
       var output = Output.Buffer()
       for line in counted.json(by: key) { output.line(line) }
     } else if counted.total > 0 {
-      Output.write(Array(counted.text(by: key, style).utf8), to: 1)
+      Output.write(counted.text(by: key, style))
     }
     return counted.total > 0
   }
@@ -178,7 +188,7 @@ struct Listing {
       var bytes: [UInt8] = []
       bytes.reserveCapacity(pieces.reduce(0) { $0 + $1.count })
       for piece in pieces { bytes += piece }
-      Output.write(bytes, to: 1)
+      Output.write(bytes)
     }
     return found.withLock { $0 }
   }

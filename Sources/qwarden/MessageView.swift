@@ -55,7 +55,7 @@ struct MessageView {
   }
 
   private static func state(_ record: QuarantineRecord) -> String {
-    var out = "in quarantine (\(record.state.rawValue))"
+    var out = "in quarantine (\(record.state.word))"
     if let marked = record.marked { out += " since \(marked.iso8601)" }
     if let incident = record.incident { out += ", incident \(incident)" }
     out += "; kept until \(record.expires.iso8601)"

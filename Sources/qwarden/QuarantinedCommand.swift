@@ -9,7 +9,8 @@ struct Quarantined: ParsableCommand {
     commandName: "quarantined",
     abstract: "List the messages that were set aside, or export them.",
     discussion: """
-      One line a message: number it had in the queue, when it was set aside, size, recipients, sender, where it came from, incident, state. \
+      One line a message: number it had in the queue, when it was set aside, size, recipients, sender, where it came from, incident, state \
+      (kept, or leaving while qmail-send has yet to drop it from the queue). \
       Conditions, --headers, --ids, --count and --count-by are those of 'qwarden list'. 'qwarden show' shows one.
 
       --export writes the messages as they stand, without their envelopes, into a new mbox file (mboxrd) or into a Maildir, which is made where it is \
@@ -23,14 +24,7 @@ struct Quarantined: ParsableCommand {
   @OptionGroup var chosen: SelectionOptions
   @Flag(help: "Also those that were released, that expired or were left in the queue after all.")
   var past = false
-  @Flag(help: "Show From, To, Cc, Subject, Date and Size of each message.")
-  var headers = false
-  @Flag(name: .customLong("ids"), help: "Print the numbers only, one a line.")
-  var idsOnly = false
-  @Flag(help: "Print how many there are.")
-  var count = false
-  @Option(help: ArgumentHelp("Count by the keys of 'qwarden list'.", valueName: "key"))
-  var countBy: CountKey?
+  @OptionGroup var listing: ListingOptions
   @Option(
     help: ArgumentHelp("Write the messages to mbox:FILE or maildir:DIR.", valueName: "mailbox"))
   var export: String?
@@ -39,11 +33,8 @@ struct Quarantined: ParsableCommand {
   @OptionGroup var places: Places
 
   func validate() throws {
-    if [headers, idsOnly, count, countBy != nil, export != nil].count(where: { $0 }) > 1 {
-      throw ValidationError(
-        "only one of --headers, --ids, --count, --count-by and --export can be given")
-    }
-    if past, headers || export != nil {
+    if export != nil, listing.isGiven { throw ValidationError("--export stands alone") }
+    if past, listing.headers || export != nil {
       throw ValidationError("of past messages there is no copy any more")
     }
   }
@@ -80,15 +71,15 @@ struct Quarantined: ParsableCommand {
     var output = Output.Buffer()
     try meant.forEach(in: states) { record in
       found += 1
-      if let countBy {
-        var detail = countBy.detail.intersection(.recipients)
+      if let key = listing.countBy {
+        var detail = key.detail.intersection(.recipients)
         // The rest is in the ledger.
-        if countBy == .kind { detail.insert(.message) }
+        if key == .kind { detail.insert(.message) }
         let entry = try meant.copies.entry(record, detail)
-        for value in countBy.values(of: entry, now: meant.now) { table.add(value) }
-      } else if idsOnly {
+        for value in key.values(of: entry, now: meant.now) { table.add(value) }
+      } else if listing.idsOnly {
         output.line(format.json ? "{\"id\":\(record.identity.id)}" : "\(record.identity.id)")
-      } else if headers {
+      } else if listing.headers {
         guard let copy = try meant.copies.message(record) else { return true }
         let header = try OpenMessage(copy).header
         if format.json {
@@ -97,18 +88,18 @@ struct Quarantined: ParsableCommand {
           let text = EntryText(now: meant.now, style: color.style)
           output.append(text.block(try meant.copies.entry(record, .recipients), header).utf8)
         }
-      } else if !count {
+      } else if !listing.count {
         if found == 1, !format.json { output.line(Self.heading) }
         if format.json { output.line(record.json) } else { output.line(Self.row(record)) }
       }
       return true
     }
-    if count { output.line(format.json ? "{\"messages\":\(found)}" : String(found)) }
-    if let countBy, table.total > 0 {
+    if listing.count { output.line(format.json ? "{\"messages\":\(found)}" : String(found)) }
+    if let key = listing.countBy, table.total > 0 {
       if format.json {
-        for line in table.json(by: countBy) { output.line(line) }
+        for line in table.json(by: key) { output.line(line) }
       } else {
-        output.append(table.text(by: countBy, color.style).utf8)
+        output.append(table.text(by: key, color.style).utf8)
       }
     }
     output.flush()
@@ -156,7 +147,20 @@ struct Quarantined: ParsableCommand {
       + Readable.column(String(record.facts.recipients), 6) + "  "
       + Readable.pad("<\(record.facts.sender)>", 32) + " "
       + Readable.pad(record.facts.source.text, 24) + " "
-      + Readable.right(record.incident.map(String.init) ?? "-", 8) + "  \(record.state.rawValue)"
+      + Readable.right(record.incident.map(String.init) ?? "-", 8) + "  \(record.state.word)"
+  }
+}
+
+extension QuarantineRecord.State {
+  /// For people: what is gone from the queue is there, and kept. JSON has the ledger's own word.
+  var word: String {
+    switch self {
+    case .marked: "leaving"
+    case .gone: "kept"
+    case .releaseInDoubt: "in doubt"
+    case .abandoned: "not taken out"
+    default: rawValue
+    }
   }
 }
 

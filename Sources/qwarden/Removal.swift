@@ -43,7 +43,7 @@ struct RemovalOptions: ParsableArguments {
     A message that left meanwhile is told; its number may be another message's by then, which is not touched.
 
     While qmail-send is stopped root works on the queue itself: messages leave it at once, those that are not taken in yet too. For each \
-    batch, about half a second, qmail-send's own lock (queue/lock/sendmutex) is held, and a qmail-send started in that moment ends with "already running"; \
+    lot, about a second, qmail-send's own lock (queue/lock/sendmutex) is held, and a qmail-send started in that moment ends with "already running"; \
     its supervisor starts it again.
 
     With --json one object a message: id, sender, size, fate (set-aside, deleted, gone, left, being-delivered, unprocessed, failed; planned with --dry-run), \
@@ -74,12 +74,12 @@ struct Removal {
     let layout = try QueueLayout.read(qmail: options.places.qmail)
     let plan = try RemovalPlan(selection, layout, now: WallClock.now())
     if plan.messages.isEmpty {
-      Output.write(Array(plan.notes.utf8), to: STDERR_FILENO)
+      Output.write(plan.notes, to: STDERR_FILENO)
       throw PlainFailure("no message in the queue matches", Exit.nothingMatched)
     }
     // Objects alone go to standard output where a program reads it.
     Output.write(
-      Array(plan.text(now: WallClock.now(), options.color.style).utf8),
+      plan.text(now: WallClock.now(), options.color.style),
       to: options.json.json ? STDERR_FILENO : STDOUT_FILENO)
     if options.dryRun {
       if options.json.json {
@@ -119,7 +119,7 @@ struct Removal {
         output.line(Self.json(message, account.told(message), keepsCopy: keepsCopy))
       }
     } else {
-      Output.write(Array(text(account, of: plan, layout).utf8), to: STDOUT_FILENO)
+      Output.write(text(account, of: plan, layout))
     }
     if let failure = account.failure { throw failure }
     let remaining = plan.messages.count { account.told($0).staysInQueue }
