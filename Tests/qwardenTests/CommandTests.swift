@@ -294,6 +294,22 @@ struct CommandTests {
     #expect(object.contains("\"failures\":\"<no@remote.example>:\\n\\u001b[2J"), "\(object)")
   }
 
+  @Test("several messages shown stand apart, those in quarantine too, but not as JSON or bytes")
+  func apart() throws {
+    let server = try Server()
+    let (first, second) = (try server.message(), try server.message())
+    #expect(try server.run("quarantine", "\(second)", "--yes").code == 0)
+    func show(_ form: String...) throws -> String {
+      let shown = try BuiltProgram.run(["show", "\(first)", "\(second)"] + form + server.places)
+      #expect(shown.code == 0, "\(shown)")
+      return shown.output
+    }
+    #expect(try show().contains("\nhello\n\nMessage \(second)\n"))
+    #expect(try show("--headers").components(separatedBy: "\n\nReceived: ").count == 2)
+    #expect(try show("--json").split(separator: "\n", omittingEmptySubsequences: false).count == 3)
+    #expect(try show("--raw").components(separatedBy: "\nhello\nReceived: ").count == 2)
+  }
+
   @Test("quarantined --json --headers has one subject, decoded")
   func subject() throws {
     let server = try Server()
