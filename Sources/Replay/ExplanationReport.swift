@@ -40,7 +40,7 @@ public struct ExplanationReport: Sendable {
     if let message = explanation.message {
       add("born", message.identity.birth.iso8601)
       add("sender", "<\(message.sender)>\(source(message))")
-      add("way", "\(message.traffic)\(message.isListMarked ? ", with list marks" : "")")
+      add("way", "\(way(message))\(message.isListMarked ? ", with list marks" : "")")
       add(
         "recipients",
         "\(message.recipients): \(message.failed) failed, \(message.delivered) delivered, \(message.waiting) waiting"
@@ -152,6 +152,18 @@ public struct ExplanationReport: Sendable {
     case "suspicion": "a flood by its looks: told of, and acted on once it fails"
     case "volume": "far more than usual: told of, and left alone"
     case let why?: "a storm, for its \(why)"
+    }
+  }
+
+  private func way(_ message: Explanation.Message) -> String {
+    switch message.traffic {
+    case "outbound": "to other hosts"
+    case "inbound": "from strangers to our users"
+    case "notice": "a failure notice from elsewhere to our users"
+    case "noticeBounced": "our bounce of such a notice"
+    case "bounceOut": "our bounce to whom a stranger named as sender"
+    case "bounceHome": "our bounce to one of ours"
+    default: "known from the log only, so far"
     }
   }
 
