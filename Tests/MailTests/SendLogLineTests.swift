@@ -64,7 +64,7 @@ import Testing
     ])
   func others(line: String) { #expect(SendLogLine(line) == .other(text: line)) }
 
-  @Test("any bytes will do")
+  @Test("any bytes are a line of some kind")
   func hostile() {
     let sender: [UInt8] = [0xFF, 0, 0x20, 0x1B]
     #expect(

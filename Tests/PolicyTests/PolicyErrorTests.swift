@@ -217,7 +217,7 @@ struct PolicyErrorTests {
     #expect(errors(in: "mode: observe\n: : :\n").count >= 1)
   }
 
-  @Test("nothing at all")
+  @Test("an empty policy is told the least it can say")
   func empty() {
     let expected = ["policy.yaml: is empty; the least it can say is: mode: observe"]
     #expect(errors(in: "") == expected)

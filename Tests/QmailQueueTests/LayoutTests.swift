@@ -4,7 +4,7 @@ import Testing
 
 @Suite("The layout is read off the directory")
 struct LayoutTests {
-  @Test("any split, flat todo")
+  @Test("any split is found, and a flat todo")
   func split() throws {
     for split in [1, 5, 23] {
       let fixture = QueueFixture(split: split)

@@ -56,7 +56,7 @@ struct ScannerTests {
     #expect(counts == QueueCounts(messages: 28, unprocessed: 4))
   }
 
-  @Test("detailed counts")
+  @Test("detailed counts tell local, remote, bouncing and finished messages apart")
   func detail() throws {
     let fixture = QueueFixture()
     fixture.message(from: "a@b", local: ["x@mx"])

@@ -351,7 +351,7 @@ import Testing
     #expect(WallClock.monotonic() - begun < 20_000_000_000)
   }
 
-  @Test("where qmail-send wrote last")
+  @Test("qmail-send's last line is found in a file or a directory, and no other's is taken for it")
   func lastLine() {
     #expect(LogFollower.lastLine(of: fixture.folder, tag: "qmail") == nil)
     fixture.log(2, to: "current", LogFixture.multilog)
