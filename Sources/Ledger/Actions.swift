@@ -10,7 +10,7 @@ public struct ActionRecord: Sendable, Hashable {
   }
 
   public var incident: Int?
-  /// `alert`, `block`, `unblock`, `quarantine`, `release`, `expire`.
+  /// `alert`, `block`, `unblock`, `quarantine`, `delete`, `release`, `expire`.
   public var action: String
   /// The address blocked or unblocked; empty for messages.
   public var value: [UInt8]

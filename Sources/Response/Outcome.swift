@@ -31,7 +31,7 @@ public enum Outcome: Sendable, Hashable {
 
   /// A piece of work that was not done, and why.
   public struct Failure: Error, Sendable, Hashable, CustomStringConvertible {
-    /// What was to be done: `block`, `unblock`, `quarantine`, `release`, `expire`, `recover`.
+    /// What was to be done, for "cannot …": `block`, `write` (badmailfrom), `set aside`, `watch`, `release`, `recover` and the like.
     public var action: String
     /// The address or message.
     public var value: String

@@ -19,7 +19,8 @@ struct CheckQueue: ParsableCommand {
       hosts noted with a wrong clock are forgotten. Nothing is destroyed. What could be meant in two ways is left, and said. \
       qmail-send must be stopped: its lock is held, for 256 findings at a time, and each is looked at once more before it is mended.
 
-      Exits 0 when nothing was found but notes, or all was mended; 1 when something is wrong still. Needs root: some directories are open to qmail's own users only.
+      Exits 0 when nothing was found but notes, or all was mended; 1 when something is wrong still; 69 when it is to mend and qmail-send runs. \
+      Needs root: some directories are open to qmail's own users only.
       """)
 
   @Flag(help: "Mend what can be mended without a doubt, with qmail-send stopped.")
@@ -70,8 +71,7 @@ struct CheckQueue: ParsableCommand {
     let steps = mend.plan(findings, at: WallClock.now())
     let doable = steps.count { $0.action != nil }
     if !json.json || !dryRun {
-      Output.write(
-        Array(Self.plan(steps, layout).utf8), to: json.json ? STDERR_FILENO : STDOUT_FILENO)
+      Output.write(Self.plan(steps, layout), to: json.json ? STDERR_FILENO : STDOUT_FILENO)
     }
     if dryRun || doable == 0 {
       if json.json {

@@ -24,7 +24,7 @@ enum CommandsPage {
       }
     }
     page.section("Common options")
-    page.paragraphs("Every command takes these, as far as they mean something to it.")
+    page.paragraphs("Every command but demo takes these, as far as they mean something to it.")
     for argument in CommandTree.places { add(argument, to: &page) }
     for argument in tree.arguments { add(argument, to: &page) }
     page.section("Selection")
@@ -93,7 +93,7 @@ enum CommandsPage {
     (0, "Done."),
     (
       Exit.nothingMatched,
-      "Nothing matched; of check-queue: something is wrong in the queue. Nothing has been changed."
+      "Nothing matched, or the answer was no, and nothing has been changed. Of check-queue: something is wrong in the queue, or still is."
     ),
     (Exit.usage, "The command line cannot be understood."),
     (Exit.badData, "A file that was given holds no data of the right kind."),
@@ -110,6 +110,7 @@ enum CommandsPage {
     ("/var/lib/qwarden/ledger.sqlite", "Incidents, blocks, what is in quarantine, what was done."),
     ("/var/lib/qwarden/quarantine", "Copies of the messages set aside, mode 0600."),
     ("/var/lib/qwarden/history", "What the daemon saw, a trace an hour, for \"qwarden replay\"."),
+    ("/var/lib/qwarden/lost+found", "What \"qwarden check-queue --mend\" took out of the queue."),
     ("/var/lib/qwarden/status.json", "How the daemon stood, for status when none answers."),
     ("/var/lib/qwarden/socket", "Where the daemon answers status, top and explain, mode 0600."),
     ("/var/qmail/queue", "The queue that is watched."),
