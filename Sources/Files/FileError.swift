@@ -20,6 +20,11 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
   public var isMissing: Bool { code == ENOENT || code == ENOTDIR }
   public var isPermission: Bool { code == EACCES || code == EPERM }
 
+  public var exitCode: Int32 {
+    if isPermission { return Exit.noPermission }
+    return operation == "create" ? Exit.cannotCreate : Exit.inputOutput
+  }
+
   /// What errno says.
   public var reason: String { String(cString: strerror(code)) }
 

@@ -1,3 +1,4 @@
+import Files
 import Mail
 
 /// Why the ledger could not be opened, read or written: one line with path and remedy.
@@ -36,13 +37,12 @@ public struct LedgerError: Error, Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { "\(Escaping.terminal(path)): \(detail); \(remedy)" }
 
-  /// The exit status of a command that ends with this error (sysexits.h).
   public var exitCode: Int32 {
     switch kind {
-    case .notOurs, .notDatabase, .newer, .damaged, .defect: 65
-    case .missing: 69
-    case .busy, .storage: 74
-    case .permission: 77
+    case .notOurs, .notDatabase, .newer, .damaged, .defect: Exit.badData
+    case .missing: Exit.noQueue
+    case .busy, .storage: Exit.inputOutput
+    case .permission: Exit.noPermission
     }
   }
 

@@ -1,3 +1,4 @@
+import Files
 import Mail
 
 /// One thing wrong in a policy file, with its place.
@@ -29,10 +30,9 @@ public struct PolicyError: Error, Hashable, Sendable, Comparable, CustomStringCo
 /// Everything wrong in a policy file, in the order of its lines.
 public struct PolicyErrors: Error, Hashable, Sendable, CustomStringConvertible {
   public var errors: [PolicyError]
-  /// sysexits: 78 bad policy, 77 not permitted to read it.
   public var exitCode: Int32
 
-  public init(_ errors: [PolicyError], exitCode: Int32 = 78) {
+  public init(_ errors: [PolicyError], exitCode: Int32 = Exit.badPolicy) {
     self.errors = errors
     self.exitCode = exitCode
   }

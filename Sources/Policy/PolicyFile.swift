@@ -24,7 +24,7 @@ public enum PolicyFile {
         }
       throw PolicyErrors(
         [PolicyError(path: path, line: 0, column: 0, message: message)],
-        exitCode: error.isPermission ? 77 : 78)
+        exitCode: error.isPermission ? Exit.noPermission : Exit.badPolicy)
     }
     return try parse(bytes, path: path)
   }

@@ -43,13 +43,12 @@ public struct BadmailfromError: Error, Hashable, Sendable, CustomStringConvertib
           : error.remedy)
   }
 
-  /// sysexits: 65 bad data, 73 cannot write, 75 try again, 77 no permission.
   public var exitCode: Int32 {
     switch kind {
-    case .unknownDialect, .unfit, .unblockable: 65
-    case .busy: 75
-    case .permission: 77
-    case .unwritable: 73
+    case .unknownDialect, .unfit, .unblockable: Exit.badData
+    case .busy: Exit.tryAgain
+    case .permission: Exit.noPermission
+    case .unwritable: Exit.cannotCreate
     }
   }
 

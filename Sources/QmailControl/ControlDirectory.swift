@@ -17,17 +17,17 @@ public struct ControlDirectory: Sendable {
   public func read() throws(ControlError) -> ControlSnapshot {
     do {
       guard try FileStatus.of(path, following: true).isDirectory else {
-        throw ControlError(path, "is not a directory", exitCode: 69)
+        throw ControlError(path, "is not a directory", exitCode: Exit.noQueue)
       }
     } catch let error as FileError {
       throw ControlError(
         path, String(error.description.dropFirst(path.count + 2)),
         remedy: error.isMissing ? "give qmail's home with --qmail" : nil,
-        exitCode: error.isPermission ? 77 : 69)
+        exitCode: error.isPermission ? Exit.noPermission : Exit.noQueue)
     } catch let error as ControlError {
       throw error
     } catch {
-      throw ControlError(path, "\(error)", exitCode: 69)
+      throw ControlError(path, "\(error)", exitCode: Exit.noQueue)
     }
 
     var notes: [String] = []
@@ -65,7 +65,8 @@ public struct ControlDirectory: Sendable {
     do {
       let file = try Descriptor.open("\(path)/\(name)", [.read, .following])
       guard try file.status().isRegular else {
-        throw ControlError("\(path)/\(name)", "is not a file; qmail cannot read it", exitCode: 65)
+        throw ControlError(
+          "\(path)/\(name)", "is not a file; qmail cannot read it", exitCode: Exit.badData)
       }
       return try file.readAll(limit: Self.limit)
     } catch let error as ControlError {
@@ -74,7 +75,7 @@ public struct ControlDirectory: Sendable {
       if error.isMissing { return nil }
       throw ControlError(error)
     } catch {
-      throw ControlError("\(path)/\(name)", "\(error)", exitCode: 65)
+      throw ControlError("\(path)/\(name)", "\(error)", exitCode: Exit.badData)
     }
   }
 

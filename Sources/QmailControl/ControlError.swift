@@ -8,7 +8,7 @@ public struct ControlError: Error, Hashable, Sendable, CustomStringConvertible {
   public var line: Int?
   public var message: String
   public var remedy: String?
-  /// sysexits: 69 there is no qmail here, 77 no permission, 65 the file is not what qmail could read.
+  /// `noQueue`: there is no qmail here; `badData`: the file is not what qmail could read.
   public var exitCode: Int32
 
   public init(
@@ -24,7 +24,8 @@ public struct ControlError: Error, Hashable, Sendable, CustomStringConvertible {
   init(_ error: FileError) {
     self.init(
       error.path, String(error.description.dropFirst(error.path.utf8.count + 2)),
-      exitCode: error.isPermission ? 77 : error.isMissing ? 69 : 65)
+      exitCode: error.isPermission
+        ? Exit.noPermission : error.isMissing ? Exit.noQueue : Exit.badData)
   }
 
   public var description: String {

@@ -37,7 +37,7 @@ public enum Outcome: Sendable, Hashable {
     public var value: String
     /// One clear line with path and remedy.
     public var why: String
-    /// For a command that ends with it (sysexits.h).
+    /// For a command that ends with it.
     public var exitCode: Int32
     public var incident: Int?
 

@@ -55,21 +55,16 @@ enum Trouble: Error {
     }
   }
 
-  /// sysexits.h: 65 bad data, 73/74 cannot write, 75 try again, 77 no permission.
   var exitCode: Int32 {
     switch self {
-    case .stopped, .busy: 75
+    case .stopped, .busy: Exit.tryAgain
     case .ledger(let error): error.exitCode
-    case .file(let error): error.isPermission ? 77 : 74
-    case .store(let error):
-      if case .file(let file) = error.kind { file.isPermission ? 77 : 74 } else { 65 }
-    case .refusal(.file(let error)): error.isPermission ? 77 : 74
-    case .refusal(.store(let error)): Trouble.store(error).exitCode
-    case .refusal: 65
+    case .file(let error), .refusal(.file(let error)): error.exitCode
+    case .store(let error), .refusal(.store(let error)): error.exitCode
     case .badmailfrom(let error): error.exitCode
-    case .injection(let error): error.isTemporary ? 75 : 65
-    case .noRoom: 74
-    case .other: 65
+    case .injection(let error): error.isTemporary ? Exit.tryAgain : Exit.badData
+    case .noRoom: Exit.inputOutput
+    case .refusal, .other: Exit.badData
     }
   }
 }

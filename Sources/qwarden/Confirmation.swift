@@ -1,3 +1,4 @@
+import Files
 import Glibc
 
 /// The question before a command changes something. A person at a terminal is asked; a script must say `--yes`.

@@ -1,3 +1,4 @@
+import Files
 import Ledger
 import Mail
 import Storms

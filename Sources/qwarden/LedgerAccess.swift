@@ -16,15 +16,7 @@ extension Ledger {
 
 extension LedgerError: CommandFailure {}
 
-extension QuarantineError: CommandFailure {
-  var exitCode: Int32 {
-    switch kind {
-    case .file(let error): error.exitCode
-    case .foreign, .damaged, .missing, .exists: Exit.badData
-    }
-  }
-}
-
+extension QuarantineError: CommandFailure {}
 extension QueueError: CommandFailure {}
 extension ControlError: CommandFailure {}
 extension BadmailfromError: CommandFailure {}

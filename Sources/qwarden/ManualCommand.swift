@@ -1,4 +1,5 @@
 import ArgumentParser
+import Files
 
 /// Hidden: `make man` writes the manual with it.
 struct Manual: ParsableCommand {

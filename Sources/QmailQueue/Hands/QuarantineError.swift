@@ -27,6 +27,10 @@ public struct QuarantineError: Error, Hashable, Sendable, CustomStringConvertibl
 
   init(_ error: FileError) { self.init(.file(error), error.path, error.description) }
 
+  public var exitCode: Int32 {
+    if case .file(let error) = kind { error.exitCode } else { Exit.badData }
+  }
+
   public var description: String {
     if case .file = kind { why } else { "\(Escaping.terminal(path)): \(why)" }
   }

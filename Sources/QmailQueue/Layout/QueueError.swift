@@ -42,8 +42,7 @@ public struct QueueError: Error, Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// 77 where permission is missing, else 69 (sysexits: EX_NOPERM, EX_UNAVAILABLE).
-  public var exitCode: Int32 { kind == .permission ? 77 : 69 }
+  public var exitCode: Int32 { kind == .permission ? Exit.noPermission : Exit.noQueue }
 
   public var description: String { "\(Escaping.terminal(path)): \(problem); \(remedy)" }
 }

@@ -1,3 +1,5 @@
+import Files
+
 /// qwarden(1): every command and option as the help has them, and what is common to all.
 enum CommandsPage {
   static func text(_ tree: CommandTree) -> String {
