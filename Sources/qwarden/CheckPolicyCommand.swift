@@ -14,9 +14,6 @@ struct CheckPolicy: ParsableCommand {
   @Argument(help: ArgumentHelp("The policy to check, instead of --policy.", valueName: "file"))
   var file: String?
 
-  @Flag(name: .shortAndLong, help: "Print nothing when all is well.")
-  var quiet = false
-
   @OptionGroup var format: JSONOption
   @OptionGroup var places: Places
 
@@ -28,7 +25,6 @@ struct CheckPolicy: ParsableCommand {
       for error in error.errors { Output.line(error.json.text) }
       throw ExitCode(error.exitCode)
     }
-    if quiet { return }
     guard format.json else {
       return Output.line("\(Escaping.terminal(file)): good; mode \(policy.mode.rawValue)")
     }

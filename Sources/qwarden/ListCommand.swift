@@ -25,7 +25,7 @@ struct List: ParsableCommand {
   }
 
   @OptionGroup var chosen: SelectionOptions
-  @Option(help: "How to print: text, qread or json.")
+  @Option(help: "How to print; qread is as qmail-qread does.")
   var format: Format = .text
   @OptionGroup var listing: ListingOptions
   @OptionGroup var color: ColorOption
@@ -75,7 +75,7 @@ struct ListingOptions: ParsableArguments {
   var count = false
   @Option(
     help: ArgumentHelp(
-      "Count by \(CountKey.allCases.map(\.rawValue).joined(separator: ", ")), largest first; by recipient domain it counts recipients still to be tried.",
+      "Count by this, largest first; by recipient-domain it counts recipients still to be tried.",
       valueName: "key"))
   var countBy: CountKey?
 

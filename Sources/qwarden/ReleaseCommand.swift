@@ -30,7 +30,7 @@ struct Release: ParsableCommand {
   var inDoubt = false
   @Option(
     help: ArgumentHelp(
-      "Give it to this address instead of its own recipients, who then get nothing; may be repeated.",
+      "Give it to this address instead of its own recipients, who then get nothing.",
       valueName: "address"))
   var deliverTo: [String] = []
   @Flag(name: .shortAndLong, help: "Do not ask.")

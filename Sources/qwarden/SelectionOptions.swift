@@ -56,7 +56,7 @@ struct SelectionOptions: ParsableArguments {
   var unprocessed = false
   @Option(
     help: ArgumentHelp(
-      "How many recipients are delivered or failed: none, some or all.", valueName: "state"))
+      "How many recipients are delivered, or failed for good.", valueName: "state"))
   var doneState: Selection.DoneState?
   @Flag(help: "With local recipients still to be tried.")
   var local = false
@@ -69,7 +69,8 @@ struct SelectionOptions: ParsableArguments {
 
   /// How patterns are read, for the help of every command that takes a selection.
   static let patternHelp = """
-    All conditions given must hold. A pattern is a literal, a glob or an expression. A literal ignores case; it must be the whole of an \
+    All conditions given must hold, two of the same option too ('/a|b/' takes either); of several queue numbers or uids one is enough. \
+    A pattern is a literal, a glob or an expression. A literal ignores case; it must be the whole of an \
     address or user and may be any part of a header field or body. A glob has * in it and must cover the whole (of a field, or of an \
     address in From, To and Cc; of a body too). /expression/ may match anywhere; /expression/i ignores case. Header fields are looked at \
     unfolded, decoded and as they stand. '' means the null sender, or a field that is missing or empty. Matching takes time in \

@@ -10,7 +10,7 @@ struct ColorOption: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Colour: auto (on a terminal, unless NO_COLOR is set), always or never.", valueName: "when"))
+      "Colour; auto is on a terminal, unless NO_COLOR is set.", valueName: "when"))
   var color = When.auto
 
   var style: Style {

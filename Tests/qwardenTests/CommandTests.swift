@@ -68,7 +68,8 @@ struct CommandTests {
     #expect(aside.code == 0, "\(aside)")
     try Folder.make("\(server.path)/qmail/bin")
     try server.write(
-      "#!/bin/sh\ncat >/dev/null; kill -9 $$\n", to: "qmail/bin/qmail-queue", mode: 0o755)
+      "#!/bin/sh\ncat >/dev/null; cat <&1 >/dev/null; kill -9 $$\n", to: "qmail/bin/qmail-queue",
+      mode: 0o755)
     let release = try server.run("release", "\(id)", "--yes")
     #expect(release.code == 75, "\(release)")
     #expect(release.complaints.contains("message \(id): a release was cut off"))

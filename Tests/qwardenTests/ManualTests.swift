@@ -52,6 +52,7 @@ import Testing
       command.commands.forEach(check)
     }
     #expect(page.contains("check-queue") && page.contains("--double-bounces"))
+    #expect(page.contains("--wait [seconds]") && !page.contains("Default: 60."))
     #expect(!page.contains("simulated-qmail") && !page.contains("qwarden manual 1"))
     for code in [0, 1, 64, 65, 69, 73, 74, 75, 77, 78] { #expect(page.contains(".TP \(code) ")) }
   }

@@ -83,11 +83,15 @@ enum CommandsPage {
     if !argument.values.isEmpty, argument.kind == .option {
       body += " One of: \(argument.values.joined(separator: ", "))."
     }
-    if let initial = argument.initial, !initial.isEmpty { body += " Default: \(initial)." }
+    // Its value may be left out, which is all that its initial one is for; the parser does not tell.
+    let isBare = argument.names == ["--wait"]
+    if let initial = argument.initial, !initial.isEmpty, !isBare { body += " Default: \(initial)." }
     if argument.isRepeating, argument.kind == .option { body += " May be given more than once." }
     page.item(
       argument.kind == .positional ? argument.usage : argument.names.joined(separator: ", "),
-      body, value: argument.kind == .option ? argument.valueName : nil)
+      body,
+      value: argument.kind != .option
+        ? nil : isBare ? "[\(argument.valueName)]" : argument.valueName)
   }
 
   /// The contract of ``Exit``.
@@ -98,8 +102,14 @@ enum CommandsPage {
       "Nothing matched, or the answer was no, and nothing has been changed. Of check-queue: something is wrong in the queue, or still is."
     ),
     (Exit.usage, "The command line cannot be understood."),
-    (Exit.badData, "A file that was given holds no data of the right kind."),
-    (Exit.noQueue, "There is no queue there, or no daemon."),
+    (
+      Exit.badData,
+      "A file that was given or kept holds no data of the right kind, or an address cannot be blocked."
+    ),
+    (
+      Exit.noQueue,
+      "There is no queue there, no daemon, or no qmail-send; of check-queue --mend: there is one."
+    ),
     (Exit.cannotCreate, "A file cannot be made, or another qwarden does this already."),
     (Exit.inputOutput, "Reading or writing failed."),
     (Exit.tryAgain, "Not done, or not certainly done; an order given again may get it."),
