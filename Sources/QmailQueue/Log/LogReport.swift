@@ -3,7 +3,7 @@ import Mail
 /// What one reading of a log found.
 public struct LogReport: Sendable {
   /// Lines of qmail-send in the order they were written. Their time is the line's own stamp where it has one, never later than the
-  /// reading and never earlier than the line before.
+  /// reading and, unless the clock was set back, never earlier than the line before.
   public var observations: [Observation] = []
   /// What the administrator should know, a sentence each: lines missed, lines cut, the log gone.
   public var notes: [String] = []

@@ -12,7 +12,7 @@ public struct LogText: Sendable {
   private let tag: [UInt8]
   /// A whole piece of splogger's that may go on in the next line.
   private var held: (time: Timestamp, text: [UInt8])?
-  /// The time of the last observation: they never go back.
+  /// The time of the last observation: they go back only with the clock.
   public var last = Timestamp(nanoseconds: .min)
   /// What has been taken since ``collect()``.
   private var report = LogReport()
@@ -98,7 +98,8 @@ public struct LogText: Sendable {
       oldest = nil
     }
     report.statistics.lines += 1
-    last = max(last, min(time ?? now, now))
+    // Later than now only where the clock was set back since: then what comes would bear that time until the clock is there again.
+    last = min(max(last, time ?? now), now)
     report.observations.append(Observation(time: last, event: .log(SendLogLine(bytes: text))))
   }
 

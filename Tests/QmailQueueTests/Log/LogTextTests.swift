@@ -69,6 +69,18 @@ import Testing
     #expect(report(lines).observations.count == 120)
   }
 
+  @Test("a clock that is set back takes the time of the lines with it, stamped or not")
+  func setBack() {
+    let before = now - .seconds(86_400)
+    var text = LogText(tag: "qmail")
+    text.take(Array("new msg 1".utf8)[...], at: now)
+    text.take(Array("new msg 2".utf8)[...], at: before)
+    text.take(
+      Array("\(LogFixture.multilog(before + .seconds(1)))new msg 3".utf8)[...],
+      at: before + .seconds(2))
+    #expect(text.collect().observations.map(\.time) == [now, before, before + .seconds(1)])
+  }
+
   @Test("TAI64N: 2^62 and ten seconds are taken off")
   func tai64n() {
     // The label of tai64nlocal(8)'s example. 0x37c219bf is 935467455; clocks of today count no leap seconds.
