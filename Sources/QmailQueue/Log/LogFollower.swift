@@ -16,6 +16,8 @@ public final class LogFollower {
   private static let chunk = 64 * 1024
   /// A splogger piece that may go on is given out after this long.
   private static let patience = Duration.seconds(2)
+  /// A rotation takes no longer to make the file anew.
+  private static let longestRotation = Duration.seconds(10)
 
   private var place: LogPlace
   private var text: LogText
@@ -39,6 +41,8 @@ public final class LogFollower {
   private var notes: [String] = []
   private var gaps = 0
   private var toldTrouble: String?
+  /// Since when there has been no file of the log's name.
+  private var missingSince: Timestamp?
 
   /// Nothing is opened yet; the first ``read(at:atMost:)`` does.
   ///
@@ -213,6 +217,8 @@ public final class LogFollower {
       tail = Array(bytes[..<whole].suffix(Self.tailLength))
     }
     file = consume opened
+    // Its directory may have been replaced.
+    events.watch(folder: place.folder)
     events.watch(file: path)
   }
 
@@ -269,8 +275,16 @@ public final class LogFollower {
 
   /// At the end of a file: whether there is more elsewhere, and then that is begun.
   private func goOn(at now: Timestamp) throws(FileError) -> Bool {
-    // Missing between two steps of a rotation.
-    guard let status = try? FileStatus.of(place.path, following: true) else { return false }
+    let status: FileStatus
+    do { status = try FileStatus.of(place.path, following: true) } catch {
+      guard let since = missingSince, since <= now else {
+        missingSince = now
+        return false
+      }
+      if now > since + Self.longestRotation { throw error }
+      return false
+    }
+    missingSince = nil
     if status.inode == inode {
       text.oldest = nil
       return false

@@ -1,4 +1,5 @@
 import Files
+import Fixtures
 import Glibc
 import Mail
 import Testing
@@ -38,6 +39,40 @@ import Testing
     #expect(follower.read(at: later).notes == [])
     let ids = fixture.log(2, to: "mail.log", LogFixture.splogger)
     #expect(follower.read(at: later).ended == ids)
+  }
+
+  @Test("a log that goes away is told once it has been gone for longer than a rotation takes")
+  func vanishes() {
+    fixture.log(1, to: "current", LogFixture.multilog)
+    let follower = fixture.follower()
+    _ = follower.read(at: later)
+    unlink(fixture.path("current"))
+    #expect(follower.read(at: later).notes == [])
+    #expect(follower.read(at: later + .seconds(5)).notes == [])
+    #expect(follower.read(at: later + .seconds(11)).notes.count == 1)
+    #expect(follower.read(at: later + .seconds(12)).notes == [])
+    let ids = fixture.log(2, to: "current", LogFixture.multilog)
+    let found = follower.read(at: later + .seconds(13))
+    #expect(found.ended == ids)
+    #expect(found.notes == [])
+  }
+
+  @Test("its directory is made anew: rotation in it is seen at once as before")
+  func replacedFolder() throws {
+    fixture.log(1, to: "current", LogFixture.multilog)
+    let follower = fixture.follower()
+    _ = follower.read(at: later)
+    rename(fixture.folder, "\(fixture.folder).old")
+    defer { TemporaryFolder.remove("\(fixture.folder).old") }
+    mkdir(fixture.folder, 0o755)
+    let ids = fixture.log(2, to: "current", LogFixture.multilog)
+    #expect(follower.read(at: later).ended == ids)
+    let number = try #require(follower.eventDescriptor)
+    rename(fixture.path("current"), fixture.path("other"))
+    follower.acknowledge()
+    fixture.append("", to: "current")
+    var wait = pollfd(fd: number, events: Int16(POLLIN), revents: 0)
+    #expect(poll(&wait, 1, 0) == 1)
   }
 
   @Test("its descriptor is readable when the log grows or is rotated, and quiet after reading")
