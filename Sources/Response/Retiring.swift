@@ -103,7 +103,7 @@ extension Responder {
   func batch(at now: Timestamp) -> RetiringBatch {
     RetiringBatch(
       places: places, layout: layout, policy: policy, ledger: ledger, look: look,
-      stopAfter: stopAfter, now: now, mostRecipients: mostRecipients)
+      stopAfter: stopAfter, now: now, mostRecipients: mostRecipients, mostBytes: mostBytes)
   }
 
   /// The next rows in this state, from `cursor` on; goes round, so that postponed ones do not keep the others waiting.

@@ -20,6 +20,8 @@ struct RetiringBatch: Sendable {
   /// More recipients than this, about, are not held at once: of messages with very many a part of the batch is taken through all steps
   /// before the next is opened.
   let mostRecipients: Int
+  /// When so many bytes have been copied, the rest is left as it is.
+  let mostBytes: Int64
 
   /// What came of it, for whoever tells it. What is here is in the ledger.
   struct Account: Sendable {
@@ -31,6 +33,8 @@ struct RetiringBatch: Sendable {
     var failures: [(record: QuarantineRecord, refusal: RetirementRefusal)] = []
     /// Copied already, by a process that was killed or that has failed: to be finished one by one.
     var begun: [QuarantineRecord] = []
+    /// Of the messages that were opened.
+    var bytes: Int64 = 0
 
     mutating func abandon(_ record: QuarantineRecord, _ why: String) {
       if abandoned.last?.why == why {
@@ -61,7 +65,9 @@ struct RetiringBatch: Sendable {
     // One of its own: what is to be flushed is this batch's, and no other waits for it.
     let store = try attempt { try QuarantineStore(path: places.quarantine, creating: false) }
     var rest = rows[...]
-    while !rest.isEmpty { try takeSome(of: &rest, store, &account) }
+    while !rest.isEmpty, account.bytes < mostBytes {
+      try takeSome(of: &rest, store, &account)
+    }
   }
 
   private func takeSome(
@@ -123,7 +129,7 @@ struct RetiringBatch: Sendable {
     for incident in Set(rows.compactMap(\.incident)) {
       objections[incident] = try objection(to: incident)
     }
-    while recipients < mostRecipients, let row = rows.popFirst() {
+    while recipients < mostRecipients, account.bytes < mostBytes, let row = rows.popFirst() {
       if let why = row.incident.flatMap({ objections[$0] }) {
         left.abandon(row, why)
         continue
@@ -133,6 +139,7 @@ struct RetiringBatch: Sendable {
       case .open(let pid):
         passages.append(passage)
         recipients += passage.record.facts.recipients
+        account.bytes += passage.record.facts.size
         if let pid { pids.append((passage, pid)) }
       case .abandon(let why): left.abandon(passage.record, why)
       case .postpone: break

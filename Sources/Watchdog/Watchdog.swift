@@ -154,6 +154,7 @@ public actor Watchdog {
       dialect: Responder.dialect(policy, qmail: configuration.places.qmail))
     responder.patience = .seconds(1)
     responder.lenience = .seconds(10)
+    responder.mostBytes = 64 << 20
     watcher = try QueueWatcher(layout: layout)
     reader = EntryReader(layout: layout)
     detector = StormDetector(

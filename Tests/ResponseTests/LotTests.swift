@@ -49,6 +49,23 @@ import Testing
     for message in messages { #expect(try bench.letters(message) == "DD") }
   }
 
+  @Test("messages of many bytes go a few in a tick, so that they do not keep the poll waiting")
+  func large() throws {
+    let bench = try Workbench()
+    let body = String(repeating: "x", count: 10_000)
+    let messages = try (0..<5).map { _ in try bench.message(body: body) }
+    let responder = try bench.responder()
+    responder.mostBytes = 15_000
+    _ = responder.perform(
+      messages.map { PlannedAction(incident: 1, action: .quarantine($0)) }, at: bench.now)
+    let first = responder.quarantineTick(at: bench.now)
+    #expect(first.outcomes.compactMap(\.quarantined).count == 2)
+    #expect(first.waiting == 3)
+    let rest = bench.settle(responder).compactMap(\.quarantined)
+    #expect(rest.count == 3)
+    for message in messages { #expect(try bench.letters(message) == "D") }
+  }
+
   @Test(
     "a batch that fails leaves the lot's other batches whole, and the next tick finishes it",
     arguments: 1...9)
