@@ -42,30 +42,46 @@ extension Ledger {
   public func record(_ points: [IncidentPoint], incident: Int, began: Timestamp)
     throws(LedgerError)
   {
-    guard let last = points.last else { return }
+    try record([(points, incident, began)])
+  }
+
+  /// The same of many incidents, in one transaction: each waits for the disk.
+  public func record(_ timelines: [(points: [IncidentPoint], incident: Int, began: Timestamp)])
+    throws(LedgerError)
+  {
+    if timelines.isEmpty { return }
     try write { database in
-      for point in points {
-        try database.execute(
-          sql: "INSERT OR REPLACE INTO incident_points VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-          arguments: [
-            incident, point.time.column, point.waiting, point.leaving, point.messages,
-            point.failed, point.delivered, point.setAside,
-          ])
+      for (points, incident, began) in timelines {
+        try Self.record(points, incident, began, database)
       }
-      let count =
-        try Int.fetchOne(
-          database, sql: "SELECT count(*) FROM incident_points WHERE incident = ?",
-          arguments: [incident]) ?? 0
-      guard count > IncidentPoint.most else { return }
-      // Of each step the latest stays: it has the sums.
-      let step = Int64(IncidentPoint.step(age: last.time.seconds(since: began)) * 1e9)
-      try database.execute(
-        sql: """
-          DELETE FROM incident_points WHERE incident = ?1 AND time NOT IN
-            (SELECT max(time) FROM incident_points WHERE incident = ?1 GROUP BY (time - ?2) / ?3)
-          """,
-        arguments: [incident, began.column, step])
     }
+  }
+
+  private static func record(
+    _ points: [IncidentPoint], _ incident: Int, _ began: Timestamp, _ database: Database
+  ) throws {
+    guard let last = points.last else { return }
+    for point in points {
+      try database.execute(
+        sql: "INSERT OR REPLACE INTO incident_points VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        arguments: [
+          incident, point.time.column, point.waiting, point.leaving, point.messages,
+          point.failed, point.delivered, point.setAside,
+        ])
+    }
+    let count =
+      try Int.fetchOne(
+        database, sql: "SELECT count(*) FROM incident_points WHERE incident = ?",
+        arguments: [incident]) ?? 0
+    guard count > IncidentPoint.most else { return }
+    // Of each step the latest stays: it has the sums.
+    let step = Int64(IncidentPoint.step(age: last.time.seconds(since: began)) * 1e9)
+    try database.execute(
+      sql: """
+        DELETE FROM incident_points WHERE incident = ?1 AND time NOT IN
+          (SELECT max(time) FROM incident_points WHERE incident = ?1 GROUP BY (time - ?2) / ?3)
+        """,
+      arguments: [incident, began.column, step])
   }
 
   /// The timeline of an incident, oldest first; empty for one of before there were timelines.

@@ -13,50 +13,58 @@ extension Ledger {
   }
 
   /// Writes down a storm as it stands; replaces what is known of the same incident.
-  public func record(_ storm: Storm) throws(LedgerError) {
+  public func record(_ storm: Storm) throws(LedgerError) { try record([storm]) }
+
+  /// The same of many, in one transaction: each waits for the disk.
+  public func record(_ storms: [Storm]) throws(LedgerError) {
+    if storms.isEmpty { return }
     try write { database in
-      let evidence = storm.evidence
+      for storm in storms { try Self.record(storm, database) }
+    }
+  }
+
+  private static func record(_ storm: Storm, _ database: Database) throws {
+    let evidence = storm.evidence
+    try database.execute(
+      sql: """
+        INSERT INTO incidents (number, kind, began, last_seen, ended, reason, messages, recipients,
+          failed, delivered, lingering, recipient_domains, senders, clients, list_marked,
+          failures_proven, normal_per_minute)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (number) DO UPDATE SET kind = excluded.kind, began = excluded.began,
+          last_seen = excluded.last_seen, ended = excluded.ended, reason = excluded.reason,
+          messages = excluded.messages, recipients = excluded.recipients,
+          failed = excluded.failed, delivered = excluded.delivered,
+          lingering = excluded.lingering, recipient_domains = excluded.recipient_domains,
+          senders = excluded.senders, clients = excluded.clients,
+          list_marked = excluded.list_marked, failures_proven = excluded.failures_proven,
+          normal_per_minute = excluded.normal_per_minute
+        """,
+      arguments: [
+        storm.incident, storm.kind.rawValue, storm.began.column, storm.lastSeen.column,
+        storm.ended?.column, storm.reason, evidence.messages, evidence.recipients,
+        evidence.failed, evidence.delivered, evidence.lingering, evidence.recipientDomains,
+        evidence.senders, evidence.clients, evidence.listMarked, evidence.failuresProven,
+        evidence.normalPerMinute,
+      ])
+    for table in ["incident_offenders", "incident_victims", "incident_samples"] {
       try database.execute(
-        sql: """
-          INSERT INTO incidents (number, kind, began, last_seen, ended, reason, messages, recipients,
-            failed, delivered, lingering, recipient_domains, senders, clients, list_marked,
-            failures_proven, normal_per_minute)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-          ON CONFLICT (number) DO UPDATE SET kind = excluded.kind, began = excluded.began,
-            last_seen = excluded.last_seen, ended = excluded.ended, reason = excluded.reason,
-            messages = excluded.messages, recipients = excluded.recipients,
-            failed = excluded.failed, delivered = excluded.delivered,
-            lingering = excluded.lingering, recipient_domains = excluded.recipient_domains,
-            senders = excluded.senders, clients = excluded.clients,
-            list_marked = excluded.list_marked, failures_proven = excluded.failures_proven,
-            normal_per_minute = excluded.normal_per_minute
-          """,
-        arguments: [
-          storm.incident, storm.kind.rawValue, storm.began.column, storm.lastSeen.column,
-          storm.ended?.column, storm.reason, evidence.messages, evidence.recipients,
-          evidence.failed, evidence.delivered, evidence.lingering, evidence.recipientDomains,
-          evidence.senders, evidence.clients, evidence.listMarked, evidence.failuresProven,
-          evidence.normalPerMinute,
-        ])
-      for table in ["incident_offenders", "incident_victims", "incident_samples"] {
-        try database.execute(
-          sql: "DELETE FROM \(table) WHERE incident = ?", arguments: [storm.incident])
-      }
-      for (position, offender) in storm.offenders.enumerated() {
-        try database.execute(
-          sql: "INSERT INTO incident_offenders VALUES (?, ?, ?, ?)",
-          arguments: [storm.incident, position, offender.type, offender.bytes.blob])
-      }
-      for (position, victim) in storm.victims.enumerated() {
-        try database.execute(
-          sql: "INSERT INTO incident_victims VALUES (?, ?, ?)",
-          arguments: [storm.incident, position, victim])
-      }
-      for (position, id) in storm.samples.enumerated() {
-        try database.execute(
-          sql: "INSERT INTO incident_samples VALUES (?, ?, ?)",
-          arguments: [storm.incident, position, Int64(bitPattern: id)])
-      }
+        sql: "DELETE FROM \(table) WHERE incident = ?", arguments: [storm.incident])
+    }
+    for (position, offender) in storm.offenders.enumerated() {
+      try database.execute(
+        sql: "INSERT INTO incident_offenders VALUES (?, ?, ?, ?)",
+        arguments: [storm.incident, position, offender.type, offender.bytes.blob])
+    }
+    for (position, victim) in storm.victims.enumerated() {
+      try database.execute(
+        sql: "INSERT INTO incident_victims VALUES (?, ?, ?)",
+        arguments: [storm.incident, position, victim])
+    }
+    for (position, id) in storm.samples.enumerated() {
+      try database.execute(
+        sql: "INSERT INTO incident_samples VALUES (?, ?, ?)",
+        arguments: [storm.incident, position, Int64(bitPattern: id)])
     }
   }
 

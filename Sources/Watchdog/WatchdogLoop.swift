@@ -231,14 +231,14 @@ extension Watchdog {
     do {
       var context = try responder.context(
         at: now, storms: detector.storms, queueMessages: watcher.counts.messages)
+      try ledger.record(unplanned.compactMap(\.storm))
       var planned: [PlannedAction] = []
       for event in unplanned {
         switch event {
         case .began(let storm), .changed(let storm):
-          try ledger.record(storm)
           context.storms[storm.incident] = storm
           planned += ResponsePlanner.plan(event, policy: policy, context: context)
-        case .ended(let storm): try ledger.record(storm)
+        case .ended: break
         case .joined(let incident, let identity):
           let entry = policy.protect == Policy.Protection() ? nil : read(identity)
           let actions = ResponsePlanner.plan(event, policy: policy, context: context, entry: entry)
@@ -335,4 +335,12 @@ extension Watchdog {
 
 extension StormEvent {
   fileprivate var isBeginning: Bool { if case .began = self { true } else { false } }
+
+  /// As it stands then.
+  fileprivate var storm: Storm? {
+    switch self {
+    case .began(let storm), .changed(let storm), .ended(let storm): storm
+    case .joined: nil
+    }
+  }
 }

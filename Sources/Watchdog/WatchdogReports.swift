@@ -98,7 +98,7 @@ extension Watchdog {
       return
     }
     do {
-      for storm in storms { try ledger.record(storm) }
+      try ledger.record(storms)
       remembered = storms
     } catch {
       fails(.ledger, "\(error)", at: now)
@@ -107,9 +107,9 @@ extension Watchdog {
 
   /// Adds to the timelines of the storms that go on; one in which nothing changes costs nothing.
   func draw(_ storms: [Storm], at now: Timestamp, isLast: Bool = false) {
+    var drawn: [(points: [IncidentPoint], incident: Int, began: Timestamp)] = []
     do {
       for storm in storms {
-        defer { if isLast { pointed[storm.incident] = nil } }
         // A point of an incident that the ledger did not take would be refused as a defect.
         guard remembered.contains(where: { $0.incident == storm.incident }) else { continue }
         let last = pointed[storm.incident]
@@ -133,12 +133,14 @@ extension Watchdog {
         let context = before.map {
           IncidentPoint(time: $0.time, waiting: $0.waiting, leaving: $0.leaving)
         }
-        try ledger.record(context + [point], incident: storm.incident, began: storm.began)
-        pointed[storm.incident] = point
+        drawn.append((context + [point], storm.incident, storm.began))
       }
+      try ledger.record(drawn)
+      for line in drawn { pointed[line.incident] = line.points.last }
     } catch {
       fails(.ledger, "\(error)", at: now)
     }
+    if isLast { for storm in storms { pointed[storm.incident] = nil } }
   }
 
   func tell(_ event: Event) { for sink in sinks { sink.take(event) } }

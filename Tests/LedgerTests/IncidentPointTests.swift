@@ -35,6 +35,22 @@ import Testing
   }
 
   @Test(
+    "the storms and points of one look are one transaction each: many storms wait for the disk once"
+  )
+  func together() throws {
+    let workshop = Workshop()
+    let ledger = try Ledger(workshop.database)
+    try ledger.record((1...3).map(storm))
+    #expect(try ledger.openIncidents().map(\.incident) == [1, 2, 3])
+    try ledger.record((1...3).map { ([point(Double($0))], $0, began) })
+    #expect(try ledger.points(incident: 3) == [point(3)])
+    #expect(throws: LedgerError.self) {
+      try ledger.record([([point(5)], 1, began), ([point(5)], 4, began)])
+    }
+    #expect(try ledger.points(incident: 1) == [point(1)])
+  }
+
+  @Test(
     "an incident of two days keeps a bounded timeline, even over its whole length, with its latest sums"
   )
   func bounded() throws {
