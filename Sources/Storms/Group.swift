@@ -9,7 +9,7 @@ struct Group: Sendable {
   var badDomains: Spread
   var senders: Spread
   /// Whom its messages go to, as far as they were seen.
-  var circles: Spread
+  var circles = Circles()
   var normal = Baseline()
   /// Earliest time of the next full look, so that a big sender does not cost one for each message.
   var nextLook = Timestamp(nanoseconds: .min)
@@ -20,7 +20,6 @@ struct Group: Sendable {
     domains = Spread(window: settings.window)
     badDomains = Spread(window: settings.window)
     senders = Spread(window: settings.window)
-    circles = Spread(window: settings.window)
   }
 
   /// Gives the memory of what is forgotten anyway back, if nothing has come for a whole window.
@@ -30,7 +29,6 @@ struct Group: Sendable {
     domains.rest(at: time)
     badDomains.rest(at: time)
     senders.rest(at: time)
-    circles.rest(at: time)
   }
 
   /// Puts the figures of its window where those of a storm go.
@@ -75,7 +73,7 @@ struct Group: Sendable {
 
   /// To the same few people again and again: that one of them has left is one fact, and not one for each message.
   private var isRepeated: Bool {
-    window.sum.seen >= 8 && circles.distinct * 4 <= Int(window.sum.seen)
+    window.sum.seen >= 8 && window.sum.repeated * 4 >= window.sum.seen * 3
   }
 
   /// Volume over the floor.
@@ -170,6 +168,24 @@ struct Group: Sendable {
   }
 }
 
+/// The last sixteen different circles of people that somebody wrote to, in place: a group has arrays enough.
+struct Circles: Sendable {
+  private var hashes = InlineArray<16, UInt32>(repeating: 0)
+  private var next = 0
+
+  /// Whether it is one of them; it is from now on.
+  mutating func isKnown(_ circle: UInt64) -> Bool {
+    let hash = UInt32(truncatingIfNeeded: circle)
+    // All of them always: so they are compared side by side.
+    var equal: UInt32 = 0
+    for place in hashes.indices { equal |= hashes[place] == hash ? 1 : 0 }
+    if equal != 0 { return true }
+    hashes[next] = hash
+    next = (next + 1) % hashes.count
+    return false
+  }
+}
+
 /// A part of a whole that was seen by chance.
 struct Share {
   private let part: Double
@@ -224,17 +240,17 @@ struct GroupTable: Sendable {
     }
   }
 
-  /// What a group has within its window as last counted; nothing for one that is not held.
-  func sum(_ key: Offender) -> Tally {
-    func held(_ table: borrowing HeavyHitters<Offender, Group>) -> Tally {
-      table.slot(of: key).map { table[$0].window.sum } ?? Tally()
+  /// Reads a group where it lies, nil for one that is not held: a copy has twenty arrays to be kept.
+  func read<R>(_ key: Offender, _ body: (borrowing Group) -> R) -> R? {
+    func read(_ table: borrowing HeavyHitters<Offender, Group>) -> R? {
+      table.slot(of: key).map { body(table[$0]) }
     }
     return switch key {
-    case .sender: held(senders)
-    case .user: held(users)
-    case .client: held(clients)
-    case .uid: held(uids)
-    case .senderDomain: held(domains)
+    case .sender: read(senders)
+    case .user: read(users)
+    case .client: read(clients)
+    case .uid: read(uids)
+    case .senderDomain: read(domains)
     }
   }
 

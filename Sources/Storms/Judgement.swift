@@ -21,10 +21,10 @@ extension StormDetector {
   }
 
   private mutating func consider(_ key: Offender) {
-    guard settings.isEnough(groups.sum(key)), let known = groups.group(key), now >= known.nextLook,
-      known.isBusy(settings, seenShare: seenShare(key))
-    else { return }
-    let now = now
+    let (now, settings) = (now, settings)
+    let seen = seenShare(key)
+    let isDue = groups.read(key) { now >= $0.nextLook && $0.isBusy(settings, seenShare: seen) }
+    guard isDue == true else { return }
     groups.change(key) { group in
       group.window.advance(to: now)
       group.nextLook = now + .milliseconds(50)
@@ -35,10 +35,11 @@ extension StormDetector {
       }
     }
     lookForOutage()
-    guard let group = groups.group(key),
-      let verdict = group.verdict(
-        settings, seenShare: seenShare(key), isWide: key.isWide, isOutage: now < outageEnds)
-    else { return }
+    let isOutage = now < outageEnds
+    let verdict = groups.read(key) {
+      $0.verdict(settings, seenShare: seen, isWide: key.isWide, isOutage: isOutage)
+    }
+    guard let verdict = verdict ?? nil, let group = groups.group(key) else { return }
     if !open(key, group, verdict) {
       groups.change(key) { $0.nextLook = now + .seconds(verdict == .suspicion ? 3 : 1) }
     }

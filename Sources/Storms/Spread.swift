@@ -55,13 +55,15 @@ struct Spread: Sendable {
       began = time
       return
     }
-    guard let half else { return }
-    let age = time.seconds(since: start)
-    if age >= 2 * half {
-      (current, previous, began) = (Part(), Part(), time)
-    } else if age >= half {
-      (previous, current, began) = (current, Part(), time)
-    }
+    guard let half, time.seconds(since: start) >= half else { return }
+    turn(to: time, isStale: time.seconds(since: start) >= 2 * half)
+  }
+
+  /// Apart from what is asked for each thing counted.
+  @inline(never)
+  private mutating func turn(to time: Timestamp, isStale: Bool) {
+    previous = isStale ? Part() : current
+    (current, began) = (Part(), time)
   }
 
   /// Gives the memory of what the next count would forget back.

@@ -306,9 +306,13 @@ extension StormDetector {
   /// Mail of a client that we relay for, to other hosts: its bounces are no stranger's.
   private func isRelayed(_ origin: Source.Origin) -> Bool {
     guard case .network(let client, _, _) = origin.source else { return false }
-    if groups.sum(.client(client)).messages > 0 { return true }
+    if hasRelayed(client) { return true }
     let key = FailureBook.Key(MailFacts(origin: origin, traffic: .unclear))
     return book.balance(key)?.traffic == .outbound
+  }
+
+  private func hasRelayed(_ client: String) -> Bool {
+    groups.read(.client(client)) { $0.window.sum.messages > 0 } ?? false
   }
 
   private mutating func process(_ identity: EntryIdentity) {
@@ -477,12 +481,7 @@ extension StormDetector {
     if bounce == .noticeBounced { return .notice }
     if balance.traffic == .outbound || balance.traffic == .inbound { return balance.traffic }
     if facts.user != nil || facts.uid != nil { return .outbound }
-    if let client = facts.client, let group = groups.group(.client(client)),
-      group.window.sum.messages > 0
-    {
-      return .outbound
-    }
-    return .inbound
+    return facts.client.map { hasRelayed($0) } ?? false ? .outbound : .inbound
   }
 }
 
@@ -591,10 +590,11 @@ extension StormDetector {
     let now = now
     let sender = StableHash.of(facts.sender.bytes)
     groups.add(key, weight: Double(tally.messages), at: now) { group in
+      var tally = tally
+      if tally.seen > 0, group.circles.isKnown(facts.circle) { tally.repeated = 1 }
       group.window.add(tally, at: birth)
       group.domains.add(facts.domains.hashes, at: now)
       group.senders.add(sender, at: now)
-      if tally.seen > 0 { group.circles.add(facts.circle, at: now) }
       group.window.advance(to: now)
       group.normal.note(group.window.sum.messages, at: now)
     }

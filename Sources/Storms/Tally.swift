@@ -13,6 +13,8 @@ struct Tally: Sendable, Hashable {
   /// Seen in the queue, so that its source is known; and from a client that is strange to the account.
   var seen: Int32 = 0
   var strange: Int32 = 0
+  /// Seen, and to the same people as one of the last before it.
+  var repeated: Int32 = 0
 
   static func += (a: inout Tally, b: Tally) {
     a.messages &+= b.messages
@@ -24,6 +26,7 @@ struct Tally: Sendable, Hashable {
     a.listMarked &+= b.listMarked
     a.seen &+= b.seen
     a.strange &+= b.strange
+    a.repeated &+= b.repeated
   }
 
   static func -= (a: inout Tally, b: Tally) {
@@ -36,6 +39,7 @@ struct Tally: Sendable, Hashable {
     a.listMarked &-= b.listMarked
     a.seen &-= b.seen
     a.strange &-= b.strange
+    a.repeated &-= b.repeated
   }
 }
 
