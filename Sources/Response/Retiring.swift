@@ -50,24 +50,24 @@ extension Responder {
     return (waiting, try attempt { try ledger.hasDeparting() })
   }
 
-  /// - Returns: whether the lot was full and none of it postponed.
+  /// - Returns: whether there is more that can be done at once: some are left, or the lot was full and none of it postponed.
   private func retireLot(_ now: Timestamp, _ outcomes: inout [Outcome]) throws(Trouble) -> Bool {
     let begun = WallClock.monotonic()
     let limit = lotSize.messages
     let rows = try next(.intended, limit, from: &cursors.retiring)
-    let dealt = try retire(rows.count, now, &outcomes) { rows[$0] }
+    let (dealt, left) = try retire(rows.count, now, &outcomes) { rows[$0] }
     lotSize.lasted(WallClock.monotonic() - begun, dealt)
-    return dealt == limit
+    return left > 0 || dealt == limit
   }
 
   /// Takes a lot of messages through all steps. The caller holds the hands' lock.
   /// - Parameter rows: gives the rows of a part of the lot, committed; asked once for each part.
-  /// - Returns: how many were dealt with (not postponed).
+  /// - Returns: how many were dealt with, and how many are left for a later tick; the others are postponed.
   func retire(
     _ count: Int, _ now: Timestamp, _ outcomes: inout [Outcome],
     _ rows: @Sendable (Range<Int>) throws(Trouble) -> ArraySlice<QuarantineRecord>
-  ) throws(Trouble) -> Int {
-    if count == 0 { return 0 }
+  ) throws(Trouble) -> (dealt: Int, left: Int) {
+    if count == 0 { return (0, 0) }
     let store = try quarantine()
     let batch = batch(at: now)
     let all = Mutex(RetiringBatch.Account())
@@ -95,7 +95,9 @@ extension Responder {
     try discard(account.done, store, now, &outcomes)
     try finish(account.begun, now, &outcomes)
     if let trouble { throw trouble }
-    return account.done.count + account.abandoned.reduce(0) { $0 + $1.records.count }
+    return (
+      account.done.count + account.abandoned.reduce(0) { $0 + $1.records.count }, account.left
+    )
   }
 
   // MARK: The parts

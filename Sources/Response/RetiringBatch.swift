@@ -35,6 +35,8 @@ struct RetiringBatch: Sendable {
     var begun: [QuarantineRecord] = []
     /// Of the messages that were opened.
     var bytes: Int64 = 0
+    /// Messages for a later tick, as so many bytes have been copied in this one.
+    var left = 0
 
     mutating func abandon(_ record: QuarantineRecord, _ why: String) {
       if abandoned.last?.why == why {
@@ -49,6 +51,7 @@ struct RetiringBatch: Sendable {
       abandoned += other.abandoned
       failures += other.failures
       begun += other.begun
+      left += other.left
     }
   }
 
@@ -68,6 +71,7 @@ struct RetiringBatch: Sendable {
     while !rest.isEmpty, account.bytes < mostBytes {
       try takeSome(of: &rest, store, &account)
     }
+    account.left += rest.count
   }
 
   private func takeSome(

@@ -60,7 +60,7 @@ import Testing
       messages.map { PlannedAction(incident: 1, action: .quarantine($0)) }, at: bench.now)
     let first = responder.quarantineTick(at: bench.now)
     #expect(first.outcomes.compactMap(\.quarantined).count == 2)
-    #expect(first.waiting == 3)
+    #expect(first.waiting == 3 && first.hasMore)
     let rest = bench.settle(responder).compactMap(\.quarantined)
     #expect(rest.count == 3)
     for message in messages { #expect(try bench.letters(message) == "D") }
