@@ -80,8 +80,6 @@ public final class Responder {
   private var rest: (mark: Ledger.Mark, since: Timestamp, until: Timestamp)?
   /// ``recover(at:)`` has come to its end; until then it is to be called again.
   public internal(set) var isRecovered = false
-  /// Nothing was to be done at the latest ``tendAll(at:)``, and nothing has been done since.
-  public private(set) var isAtRest = false
 
   /// Where the next bounded piece of work goes on: numbers of ledger rows.
   struct Cursors {
@@ -197,7 +195,6 @@ public final class Responder {
     if let rest, unwritten.isEmpty, mark == rest.mark, now >= rest.since, now < rest.until,
       isTended
     {
-      isAtRest = true
       return nil
     }
     var outcomes = tendBlocks(at: now)
@@ -258,7 +255,6 @@ public final class Responder {
     _ action: String, _ value: String, _ outcomes: inout [Outcome],
     _ body: (inout [Outcome]) throws(Trouble) -> Void
   ) {
-    isAtRest = false
     do throws(Trouble) {
       try body(&outcomes)
       told.succeeded(action, value)

@@ -108,6 +108,8 @@ public actor Watchdog {
   /// Of the ledger, as last read.
   var kept = 0
   var keptFigure = PacedFigure<Int>()
+  /// The ledger as it was when these were counted.
+  var counted: Ledger.Mark?
   var activeBlocks = 0
   /// Storm events that are still to be planned for, since the ledger could not be used.
   var unplanned: [StormEvent] = []

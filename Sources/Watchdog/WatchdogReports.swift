@@ -63,7 +63,9 @@ extension Watchdog {
     queue.senderIsRunning = senderIsRunning
     queue.unread = watcher.unread
     queue.isPartial = watcher.hasListedAll ? nil : true
-    if !responder.isAtRest || keptFigure.isStale {
+    let mark = try? ledger.mark()
+    if mark == nil || mark != counted || keptFigure.isStale {
+      counted = mark
       kept = (try? keptFigure.value { () throws(LedgerError) in try ledger.keptCount() }) ?? kept
       activeBlocks = (try? ledger.standingBlocks().count) ?? activeBlocks
     }
