@@ -125,8 +125,10 @@ extension Responder {
     }
     if ours.isEmpty {
       throw .other(
-        "a delivery was under way to each of its recipients when it was set aside, "
-          + "so they may have it; release it with --in-doubt to send it again")
+        message.count(.inDoubt) == 0
+          ? "it has been released already"
+          : "a delivery was under way to each of its recipients when it was set aside, "
+            + "so they may have it; release it with --in-doubt to send it again")
     }
     let own = ours.map { recipient in
       recipient.channel == .local

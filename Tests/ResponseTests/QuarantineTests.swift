@@ -568,6 +568,50 @@ import Testing
     #expect(
       responder.release(record, inDoubt: true, at: bench.now).compactMap(\.released).count == 1)
   }
+
+  @Test(
+    "a ledger from before a release, or none: the copy says that it was given back, and it is not given twice",
+    arguments: [false, true])
+  func releasedSince(isLost: Bool) throws {
+    let bench = try Workbench()
+    let spam = try bench.message()
+    func move(_ old: String, _ new: String) {
+      for suffix in ["", "-wal", "-shm"] {
+        let (old, new) = ("\(bench.state)/\(old)\(suffix)", "\(bench.state)/\(new)\(suffix)")
+        unlink(new)
+        rename(old, new)
+      }
+    }
+    _ = bench.quarantine([spam], with: try bench.responder())
+    for suffix in ["", "-wal", "-shm"] {
+      let path = "\(bench.state)/ledger.sqlite\(suffix)"
+      guard let bytes = try? bench.bytes(path) else { continue }
+      try Replacement.write(bytes, to: "\(bench.state)/backup\(suffix)", mode: 0o600)
+    }
+    do {
+      let responder = try bench.responder()
+      let record = try #require(try responder.ledger.quarantine(of: spam))
+      #expect(
+        responder.release(record, inDoubt: false, at: bench.now).compactMap(\.released).count == 1)
+    }
+    if isLost { bench.pass(seconds: 3600) }
+    move(isLost ? "none" : "backup", "ledger.sqlite")
+    let responder = try bench.responder()
+    let outcomes = responder.recover(at: bench.now) + bench.settle(responder)
+    #expect(outcomes.compactMap(\.quarantined).isEmpty)
+    let states = try responder.ledger.quarantineCounts()
+    if let record = try responder.ledger.quarantine(of: spam), record.state == .marked {
+      let again = responder.release(record, inDoubt: true, at: bench.now)
+      #expect(again.compactMap(\.failure).first?.why.contains("released already") == true)
+    } else {
+      #expect(isLost && states == [.abandoned: 1], "\(states)")
+      let store = try QuarantineStore(path: "\(bench.state)/quarantine", creating: false)
+      #expect(try store.contents().messages == [])
+    }
+    let layout = try QueueLayout.read(qmail: bench.qmail)
+    let given = try QueueIDs.all(layout).filter { $0 != spam.id }
+    #expect(given.count == 1)
+  }
 }
 
 /// All numbers under `mess`.

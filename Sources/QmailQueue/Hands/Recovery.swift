@@ -133,7 +133,8 @@ public enum Recovery {
       for (index, state) in states(of: message, letters: nil, noted, [:], boot: boot) {
         try envelope.set(state, of: index)
       }
-      if envelope.message.recipients.contains(where: { $0.state != .finishedByQmail }) {
+      let owed = envelope.message.recipients.filter { $0.state != .finishedByQmail }
+      if owed.contains(where: { $0.state != .released }) {
         try envelope.set(QuarantinedMessage.Phase.marked)
         return .quarantined(markedNow: 0)
       }
