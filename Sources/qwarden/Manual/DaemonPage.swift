@@ -70,7 +70,7 @@ enum DaemonPage {
     for (path, meaning) in CommandsPage.files { page.item(path, meaning) }
     page.section("Exit status")
     page.paragraphs(
-      "0 after SIGTERM and after --once; 64, 69, 73, 74, 77 and 78 as in qwarden(1).")
+      "0 after SIGTERM and after --once; 64, 65, 69, 73, 74, 77 and 78 as in qwarden(1).")
     page.section("See also")
     page.paragraphs(
       "qwarden(1), qwarden-policy(5), qmail-send(8), systemd.service(5), journalctl(1)")
