@@ -209,4 +209,22 @@ struct StrictReader {
     #expect((json["timeline"] as? [Any])?.count == dossier.points.count)
     #expect(json["set_aside"] as? Int == 39)
   }
+
+  @Test(
+    "of the sentence of a storm, an action is told with the figures alone",
+    .enabled(if: BuiltProgram.path != nil, "the program is not built"))
+  func figures() throws {
+    let trace = #filePath.replacing("qwardenTests/IncidentPageTests", with: "StormsTests/Samples/x")
+      .replacing("x.swift", with: "relay_user.jsonl.gz")
+    let began = try #require(
+      try BuiltProgram.run(["replay", "--json", trace]).output.split(separator: "\n").first)
+    let line = try #require(
+      try JSONSerialization.jsonObject(with: Data(began.utf8)) as? [String: Any])
+    let action = ActionRecord(
+      incident: 1, action: "block", outcome: .done, why: try #require(line["reason"] as? String),
+      at: Timestamp(seconds: 1))
+    #expect(
+      try dossier().why(action).wholeMatch(
+        of: #/[0-9]+ messages, [0-9]+ recipients in .* deferred, [0-9]+ delivered/#) != nil)
+  }
 }

@@ -14,6 +14,8 @@ enum CommandsPage {
 
       "qwarden run" is the daemon, see qwarden-run(8); what it may do is in the policy, see qwarden-policy(5). The other commands are the \
       administrator's hands. They work while qmail runs.
+
+      Times are in UTC, such as 2026-11-24T21:32:00Z; in JSON they are seconds since 1970, but for an event's until.
       """)
     page.section("Commands")
     for command in tree.commands {

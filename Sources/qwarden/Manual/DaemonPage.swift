@@ -39,8 +39,8 @@ enum DaemonPage {
       qmail-send's user, qmails, without any capability. It cannot write control/: systemd starts qwarden-badmailfrom@.service for that, \
       on a socket that only the daemon may use. It cannot inject mail either, so "qwarden release" is run by hand.
 
-      A queue of another owner: name the owner of queue/info in both units (User=, SocketUser=). A log that user and the groups adm and \
-      systemd-journal may not read: add the group that may (SupplementaryGroups=).
+      A queue of another owner: name the owner of queue/info in both units (User=, SocketUser=). A log that neither that user nor the \
+      groups adm and systemd-journal may read: add the group that may (SupplementaryGroups=).
       """)
     page.section("Events")
     page.paragraphs(
