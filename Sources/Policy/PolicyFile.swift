@@ -17,7 +17,7 @@ public enum PolicyFile {
     } catch {
       let message =
         switch error.code {
-        case ENOENT, ENOTDIR: "there is no such file"
+        case ENOENT, ENOTDIR: "there is no such file; one that says 'mode: observe' is enough"
         case EISDIR: "is not a file"
         case EFBIG: tooLong
         default: "cannot be read: \(String(cString: strerror(error.code)))"

@@ -159,12 +159,14 @@ extension IncidentDossier {
 }
 
 extension Storm {
-  /// The offenders in a few words.
+  /// The offenders in a few words; of a storm without any, whom it floods, or else what happens.
   var who: String {
-    offenders.isEmpty
-      ? victims.prefix(2).map { "to \(Escaping.terminal($0))" }.joined(separator: ", ")
-      : offenders.prefix(3).map { "\($0.type) \(Escaping.terminal($0.value))" }.joined(
-        separator: ", ")
+    let names =
+      offenders.isEmpty
+      ? victims.prefix(2).map { "to \(Escaping.terminal($0))" }
+      : offenders.prefix(3).map { "\($0.type) \(Escaping.terminal($0.value))" }
+    if !names.isEmpty { return names.joined(separator: ", ") }
+    return reason.firstRange(of: " since ").map { String(reason[..<$0.lowerBound]) } ?? reason
   }
 
   var json: JSONLine {

@@ -256,7 +256,8 @@ struct PolicyErrorTests {
       } catch { return error }
     }
     #expect(
-      failure("/nowhere/policy.yaml")?.description == "/nowhere/policy.yaml: there is no such file")
+      failure("/nowhere/policy.yaml")?.description
+        == "/nowhere/policy.yaml: there is no such file; one that says 'mode: observe' is enough")
     #expect(failure("/nowhere/policy.yaml")?.exitCode == 78)
     #expect(failure("/tmp")?.description == "/tmp: is not a file")
     let path = "/tmp/qwarden-policy-\(getpid()).yaml"

@@ -210,6 +210,16 @@ struct StrictReader {
     #expect(json["set_aside"] as? Int == 39)
   }
 
+  @Test("a storm without offenders and victims is listed with what happens")
+  func nobody() {
+    var storm = Storm(
+      incident: 1, kind: .stall, began: Timestamp(seconds: 1), lastSeen: Timestamp(seconds: 2),
+      offenders: [], reason: "qmail-send does not run since 1970-01-01T00:00:01Z")
+    #expect(storm.who == "qmail-send does not run")
+    storm.victims = ["mx.test"]
+    #expect(storm.who == "to mx.test")
+  }
+
   @Test(
     "of the sentence of a storm, an action is told with the figures alone",
     .enabled(if: BuiltProgram.path != nil, "the program is not built"))
