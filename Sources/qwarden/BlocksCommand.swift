@@ -47,7 +47,7 @@ struct Blocks: ParsableCommand {
           block.removal.map { "removed \($0.time.iso8601), \(Escaping.terminal($0.why))" }
           ?? "until \(block.expires.iso8601)"
         Output.line(
-          "\(Readable.pad(block.entry.description, 32))  \(state)  \(author): \(Escaping.terminal(block.reason))"
+          "\(Readable.pad(block.entry.description, 32))  \(state)  \(author): \(IncidentDossier.short(Escaping.terminal(block.reason)))"
         )
       }
     }

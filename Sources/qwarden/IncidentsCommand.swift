@@ -106,7 +106,7 @@ extension IncidentDossier {
     if !actions.isEmpty { lines.append("") }
     for action in actions {
       var short = action
-      short.why = why(action)
+      short.why = Self.short(action.why)
       lines.append("\(action.first.iso8601)  \(short.sentence)")
       if let undo = undoing(action) { lines.append("    to undo it: \(undo)") }
     }

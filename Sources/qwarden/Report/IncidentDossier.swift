@@ -117,14 +117,14 @@ struct IncidentDossier {
     return finished > 0 ? storm.evidence.failed * 100 / finished : nil
   }
 
-  /// Why, in few words: of the sentence of a storm only its figures at that moment, for the rest stands at the top.
-  func why(_ action: ActionRecord) -> String {
-    guard let end = action.why.range(of: " since ", options: .backwards),
-      let floor = action.why.range(of: "; over the floor of ", options: .backwards),
+  /// Why, in few words: of the sentence of a storm only its figures at that moment, for the rest is told of the storm itself.
+  static func short(_ why: String) -> String {
+    guard let end = why.range(of: " since ", options: .backwards),
+      let floor = why.range(of: "; over the floor of ", options: .backwards),
       end.lowerBound < floor.lowerBound,
-      let begin = action.why.range(of: ": ", range: action.why.startIndex..<end.lowerBound)
-    else { return action.why }
-    return String(action.why[begin.upperBound..<end.lowerBound])
+      let begin = why.range(of: ": ", range: why.startIndex..<end.lowerBound)
+    else { return why }
+    return String(why[begin.upperBound..<end.lowerBound])
   }
 
   /// What to type to take an action back; nil where nothing was done, or it is undone already.

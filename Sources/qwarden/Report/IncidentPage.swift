@@ -161,7 +161,7 @@ struct IncidentPage {
         ? "\(action.action)" : "\(action.action) <b>\(Text.decode(action.value))</b>"
       let times: Markup = action.times > 1 ? " <span class=\"times\">×\(action.times)</span>" : ""
       return """
-        <tr class="\(action.outcome.rawValue)"><td class="place">\(number)</td><td>\(Self.clock(action.first))</td><td>\(what)\(times)</td><td><span class="outcome">\(action.outcome.rawValue)</span></td><td>\(dossier.why(action))\(undo)</td></tr>
+        <tr class="\(action.outcome.rawValue)"><td class="place">\(number)</td><td>\(Self.clock(action.first))</td><td>\(what)\(times)</td><td><span class="outcome">\(action.outcome.rawValue)</span></td><td>\(IncidentDossier.short(action.why))\(undo)</td></tr>
         """
     }
     let kept = dossier.quarantine
