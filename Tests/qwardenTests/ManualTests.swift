@@ -2,11 +2,14 @@ import ArgumentParser
 import Files
 import Fixtures
 import Glibc
+import Mail
 import Policy
 import Response
+import Storms
 import Systemd
 import Testing
 
+@testable import Ledger
 @testable import qwarden
 
 @Suite struct ManualTests {
@@ -55,6 +58,42 @@ import Testing
     #expect(page.contains("--wait [seconds]") && !page.contains("Default: 60."))
     #expect(!page.contains("simulated-qmail") && !page.contains("qwarden manual 1"))
     for code in [0, 1, 64, 65, 69, 73, 74, 75, 77, 78] { #expect(page.contains(".TP \(code) ")) }
+  }
+
+  /// The keys of an object and of all within it.
+  private func keys(_ value: JSONValue) -> Set<String> {
+    switch value {
+    case .object(let members): members.reduce(into: []) { $0.formUnion([$1.key] + keys($1.value)) }
+    case .array(let values): values.reduce(into: []) { $0.formUnion(keys($1)) }
+    default: []
+    }
+  }
+
+  @Test("qwarden(1) names every field that list, quarantined and incidents print as JSON")
+  func fields() throws {
+    let birth = Timestamp(seconds: 1)
+    let entries = try SampleQueue().messages(born: birth).map(\.entry)
+    var facts = QuarantineRecord.Facts()
+    facts.subject = [65]
+    let record = QuarantineRecord(
+      id: 1, identity: EntryIdentity(id: 1, birth: birth), state: .gone, facts: facts,
+      intended: birth, expires: birth, note: "x", released: 0)
+    let storm = Storm(
+      incident: 1, kind: .relaySender, began: birth, lastSeen: birth,
+      offenders: [.sender(Address("a@b"))])
+    for (command, lines) in [
+      ("list", entries.map(\.json)), ("quarantined", [record.json]), ("incidents", [storm.json]),
+    ] {
+      // A source is described with list.
+      let texts = CommandsPage.json.filter { $0.0 == command || $0.0 == "list" }.map(\.1)
+      let words = Set(
+        texts.joined(separator: " ").split { !$0.isLetter && $0 != "_" }.map(String.init))
+      for line in lines {
+        for key in keys(try JSONValue(line.closed[...])) where !words.contains(key) {
+          Issue.record("\(command): \(key)")
+        }
+      }
+    }
   }
 
   @Test("qwarden-policy(5) has every setting with what it takes, its default and a sentence")

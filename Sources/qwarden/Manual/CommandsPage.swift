@@ -35,6 +35,13 @@ enum CommandsPage {
     page.paragraphs("SELECTION says which messages a command is about.")
     page.paragraphs(SelectionOptions.patternHelp)
     for argument in CommandTree.selection { add(argument, to: &page) }
+    page.section("JSON")
+    page.paragraphs(
+      """
+      With --json a command prints one object a line, in UTF-8; text that is none is taken for Latin-1. Fields may be added, and those named here \
+      keep their names and meanings. What is not known is null or left out.
+      """)
+    for (commands, fields) in json { page.item(commands, fields) }
     page.section("Exit status")
     for (code, meaning) in exits { page.item(String(code), meaning) }
     page.section("Environment")
@@ -95,6 +102,56 @@ enum CommandsPage {
       value: argument.kind != .option
         ? nil : isBare ? "[\(argument.valueName)]" : argument.valueName)
   }
+
+  /// What objects hold. A test compares it with what is printed.
+  static let json: [(String, String)] = [
+    (
+      "list",
+      """
+      id, birth, size, sender, source (via, and what is known of client, user, helo, uid, original), list, local and remote (address, done \
+      of each recipient), unrouted while it is in todo, bouncing, unprocessed; with --headers also from, to, cc, subject, date. \
+      With --count-by the key's value under its name and messages, or recipients.
+      """
+    ),
+    (
+      "show",
+      """
+      That of list with --headers; header (name, value of each field), parts (number, type, name, size, attachment, text, cut), and \
+      quarantine where it is set aside.
+      """
+    ),
+    (
+      "quarantined",
+      """
+      id, birth, state (intended, copied, marked, gone: out of the queue and kept; releasing, release-in-doubt, released, expiring, \
+      expired, abandoned), incident, sender, source, size, recipients, in_doubt, subject, set_aside, expires, note.
+      """
+    ),
+    (
+      "blocks",
+      "address, state, created, expires, incident or by, reason; removed, removed_by, removed_why."
+    ),
+    (
+      "incidents",
+      """
+      incident, kind, began, last_seen, ended, offenders (type, value), victims, messages, recipients, recipient_domains, failed, \
+      delivered, waiting, samples, reason. One in full also has evidence (measure, found, against), advice (lever, sentence, line), \
+      actions (t, action, value, outcome, times, why, undo), set_aside, and timeline (t, waiting, leaving, messages, failed, delivered, \
+      set_aside).
+      """
+    ),
+    (
+      "replay",
+      """
+      t, event, incident; of storm-began, storm-changed and storm-ended kind, offenders, victims, reason; of an action its name (alert, \
+      block, quarantine) as action, value or id and birth, done (false where a guard or observe mode holds the hand), and why.
+      """
+    ),
+    (
+      "run",
+      "t, event, priority, message, advice, and the journal fields of qwarden-run(8) in lower case without QWARDEN_."
+    ),
+  ]
 
   /// The contract of ``Exit``.
   static let exits: [(Int32, String)] = [
