@@ -53,7 +53,8 @@ public final class Responder {
   /// Recipients of a batch that are held at once; two batches may be under way. Set by tests.
   var mostRecipients = 200_000
   /// A batch of one tick that is this large, in bytes, leaves what is left of it to a later tick: nothing is looked at while messages of many
-  /// megabytes are copied. For a daemon; an order of a command is carried out whole.
+  /// megabytes are copied, or of very many recipients marked (each counts for a kilobyte). For a daemon; an order of a command is carried
+  /// out whole.
   public var mostBytes = Int64.max
   /// Looks for deliveries under way; replaced by tests.
   var look: @Sendable () throws -> DeliveriesInFlight = { try DeliveriesInFlight.look() }

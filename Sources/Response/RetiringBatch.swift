@@ -20,7 +20,7 @@ struct RetiringBatch: Sendable {
   /// More recipients than this, about, are not held at once: of messages with very many a part of the batch is taken through all steps
   /// before the next is opened.
   let mostRecipients: Int
-  /// When so many bytes have been copied, the rest is left as it is.
+  /// When so much has been done, see ``Responder/mostBytes``, the rest is left as it is.
   let mostBytes: Int64
 
   /// What came of it, for whoever tells it. What is here is in the ledger.
@@ -33,7 +33,7 @@ struct RetiringBatch: Sendable {
     var failures: [(record: QuarantineRecord, refusal: RetirementRefusal)] = []
     /// Copied already, by a process that was killed or that has failed: to be finished one by one.
     var begun: [QuarantineRecord] = []
-    /// Of the messages that were opened.
+    /// Of the messages that were opened, with a kilobyte for each recipient.
     var bytes: Int64 = 0
     /// Messages for a later tick, as so many bytes have been copied in this one.
     var left = 0
@@ -143,7 +143,7 @@ struct RetiringBatch: Sendable {
       case .open(let pid):
         passages.append(passage)
         recipients += passage.record.facts.recipients
-        account.bytes += passage.record.facts.size
+        account.bytes += passage.record.facts.size + 1024 * Int64(passage.record.facts.recipients)
         if let pid { pids.append((passage, pid)) }
       case .abandon(let why): left.abandon(passage.record, why)
       case .postpone: break

@@ -49,11 +49,14 @@ import Testing
     for message in messages { #expect(try bench.letters(message) == "DD") }
   }
 
-  @Test("messages of many bytes go a few in a tick, so that they do not keep the poll waiting")
-  func large() throws {
+  @Test(
+    "messages of many bytes or recipients go a few in a tick, so that they do not keep the poll waiting",
+    arguments: [(10_000, 1), (10, 10)])
+  func large(bytes: Int, recipients: Int) throws {
     let bench = try Workbench()
-    let body = String(repeating: "x", count: 10_000)
-    let messages = try (0..<5).map { _ in try bench.message(body: body) }
+    let body = String(repeating: "x", count: bytes)
+    let everybody = (1...recipients).map { "bob\($0)@remote.example" }
+    let messages = try (0..<5).map { _ in try bench.message(to: everybody, body: body) }
     let responder = try bench.responder()
     responder.mostBytes = 15_000
     _ = responder.perform(
@@ -63,7 +66,8 @@ import Testing
     #expect(first.waiting == 3 && first.hasMore)
     let rest = bench.settle(responder).compactMap(\.quarantined)
     #expect(rest.count == 3)
-    for message in messages { #expect(try bench.letters(message) == "D") }
+    let done = String(repeating: "D", count: recipients)
+    for message in messages { #expect(try bench.letters(message) == done) }
   }
 
   @Test(
