@@ -122,6 +122,8 @@ public actor Watchdog {
   var remembered: [Storm] = []
   /// The latest point of each open storm's timeline.
   var pointed: [Int: IncidentPoint] = [:]
+  /// What was set aside for each of them.
+  var keptOf: [Int: PacedFigure<Int>] = [:]
   /// Messages set aside for each incident of which nothing was said yet, and the incidents of which it was: once is enough, the
   /// storm's end gives the sum.
   var untold: [Int: Int] = [:]

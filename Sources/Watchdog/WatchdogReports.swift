@@ -118,12 +118,15 @@ extension Watchdog {
         let age = now.seconds(since: storm.began)
         let isDue = last.map { now.seconds(since: $0.time) >= IncidentPoint.step(age: age) * 0.9 }
         guard isLast || isDue ?? true else { continue }
+        if isLast { keptOf[storm.incident] = nil }
         let counts = FlowMeter.sample(watcher.counts, flow.totals, at: now)
         let point = IncidentPoint(
           time: now, waiting: counts.waiting, leaving: counts.leaving,
           messages: storm.evidence.messages, failed: storm.evidence.failed,
           delivered: storm.evidence.delivered,
-          setAside: try ledger.keptCount(incident: storm.incident))
+          setAside: try keptOf[storm.incident, default: PacedFigure()].value {
+            () throws(LedgerError) in try ledger.keptCount(incident: storm.incident)
+          })
         if var last {
           last.time = now
           guard last != point else { continue }
@@ -142,7 +145,12 @@ extension Watchdog {
     } catch {
       fails(.ledger, "\(error)", at: now)
     }
-    if isLast { for storm in storms { pointed[storm.incident] = nil } }
+    if isLast {
+      for storm in storms {
+        pointed[storm.incident] = nil
+        keptOf[storm.incident] = nil
+      }
+    }
   }
 
   func tell(_ event: Event) { for sink in sinks { sink.take(event) } }

@@ -84,6 +84,7 @@ extension Watchdog {
         }
         remembered = []
         pointed = [:]
+        keptOf = [:]
         knowsClock = false
         tell(responder.recover(at: now), at: now)
       }
