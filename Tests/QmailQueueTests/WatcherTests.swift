@@ -481,6 +481,23 @@ struct WatcherTests {
     #expect(isComplete)
   }
 
+  @Test("a directory of parts is replaced as a whole: what happens in the new one is seen at once")
+  func replacedParts() throws {
+    let fixture = QueueFixture()
+    let watcher = try QueueWatcher(layout: fixture.layout)
+    _ = try poll(watcher)
+    let info = "\(fixture.queue)/info"
+    mkdir("\(info).new", 0o755)
+    for part in 0..<fixture.split { mkdir("\(info).new/\(part)", 0o755) }
+    rename(info, "\(info).old")
+    rename("\(info).new", info)
+    _ = try poll(watcher)
+    let id = fixture.message(from: "a@b", remote: ["c@d"])
+    #expect(try story(poll(watcher)) == ["whole \(id)"])
+    fixture.end(id)
+    #expect(try story(poll(watcher)) == ["gone \(id)"])
+  }
+
   @Test("health: no qmail-send here, some space left")
   func health() throws {
     let fixture = QueueFixture()

@@ -21,7 +21,7 @@ struct QueueEvents: ~Copyable {
   private(set) var number: Int32?
   /// What is asked of the directories of each kind.
   private let masks: KeyValuePairs<QueueFile, Int32>
-  private var watches: [Int32: (kind: QueueFile, part: Int)] = [:]
+  private var watches: [Int32: QueueFile] = [:]
   private let buffer: UnsafeMutableRawBufferPointer
   /// Every directory is watched.
   private(set) var isComplete = false
@@ -65,13 +65,16 @@ struct QueueEvents: ~Copyable {
     isComplete = true
     note = nil
     for (kind, mask) in masks {
-      for part in 0..<spread.directories(kind) {
-        let path = "\(layout.queue)/\(spread.directory(kind, part))"
+      var places = (0..<spread.directories(kind)).map { (spread.directory(kind, $0), mask) }
+      // A part knows nothing of it when the directory above it is put elsewhere.
+      if spread.isSplit(kind) { places.append((kind.rawValue, 0)) }
+      for (name, mask) in places {
+        let path = "\(layout.queue)/\(name)"
         let watch = inotify_add_watch(
           number, path,
           UInt32(bitPattern: mask | IN_DELETE_SELF | IN_MOVE_SELF) | UInt32(IN_ONLYDIR))
         if watch >= 0 {
-          watches[watch] = (kind, part)
+          watches[watch] = kind
         } else {
           isComplete = false
           note =
@@ -105,7 +108,7 @@ struct QueueEvents: ~Copyable {
         hasOverflowed = true
         continue
       }
-      guard let (kind, _) = watches[event.wd] else { continue }
+      guard let kind = watches[event.wd] else { continue }
       if mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT) != 0 {
         hasLostDirectory = true
         continue
