@@ -16,8 +16,8 @@ public final class LogFollower {
   private static let chunk = 64 * 1024
   /// A splogger piece that may go on is given out after this long.
   private static let patience = Duration.seconds(2)
-  /// A rotation takes no longer to make the file anew.
-  private static let longestRotation = Duration.seconds(10)
+  /// By then a rotation has made the file anew; some loggers do it with the next line only.
+  private static let longestRotation = Duration.seconds(60)
 
   private var place: LogPlace
   private var text: LogText
