@@ -205,6 +205,9 @@ extension StormDetector {
         book.update(FailureBook.Key(message.facts)) { $0.presumed = max(0, $0.presumed - 1) }
       }
       fail(serial, 1)
+    case .success where delivery.channel == .local && message.facts.goesOut:
+      // A web form's copy to its owner always arrives, and says nothing of the others.
+      ranks.add(Tally(delivered: 1), message.facts, at: now)
     case .success:
       mail[serial].loggedSuccesses += 1
       guard

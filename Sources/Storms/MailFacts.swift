@@ -131,6 +131,9 @@ struct MailFacts: Sendable {
 
   var recipients: Int { localCount + remoteCount }
 
+  /// To other hosts, as far as is known.
+  var goesOut: Bool { (traffic == .outbound || traffic == .unclear) && remoteCount > 0 }
+
   /// Where it came from, as a word.
   var place: String { client ?? user ?? uid.map { String($0) } ?? "" }
 

@@ -657,6 +657,36 @@ struct InnocenceTests {
     #expect(Set(outcome.joinedNames) == ["flood"])
   }
 
+  @Test("a web form that also sends a copy to its owner is found by what the others refuse")
+  func webForm() {
+    var detector = StormDetector(settings: DetectorSettings(), localDomains: ours)
+    var began: [Storm] = []
+    for number in 0..<120 {
+      let birth = start + .milliseconds(Int64(number) * 400)
+      let (id, owner) = (UInt64(7000 + number), Address("info@mx.test"))
+      let to = Address("v\(number)@target\(number % 60).example")
+      let www = Address("www@mx.test")
+      let entry = Entry(
+        identity: EntryIdentity(id: id, birth: birth), sender: www, source: .uid(33),
+        local: [Recipient(address: owner)], remote: [Recipient(address: to)])
+      let outcome: SendLogLine.Outcome = number % 5 == 0 ? .success : .failure
+      let events: [Observation.Event] = [
+        .arrival(entry), .log(.info(id: id, bytes: 900, sender: www, pid: number, uid: 33)),
+        .log(.starting(delivery: 1, id: id, channel: .local, recipient: owner)),
+        .log(.starting(delivery: 2, id: id, channel: .remote, recipient: to)),
+        .log(.outcome(delivery: 1, .success, text: "")),
+        .log(.outcome(delivery: 2, outcome, text: "")), .log(.end(id: id)), .departure(id: id),
+      ]
+      for event in events {
+        for case .began(let storm) in detector.observe(Observation(time: birth, event: event)) {
+          began.append(storm)
+        }
+      }
+    }
+    #expect(began.map(\.kind) == [.localScript])
+    #expect(began.first.map { $0.evidence.messages <= 40 } == true)
+  }
+
   @Test("old mail found at the start is no burst")
   func firstPass() {
     var scenario = Scenario()
