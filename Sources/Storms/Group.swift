@@ -105,7 +105,8 @@ struct Group: Sendable {
     let failed = Int(max(0, sum.failed))
     let delivered = Int(max(0, sum.delivered))
     let lingering = Int(max(0, sum.lingering))
-    let isList = sum.listMarked * 2 >= sum.messages
+    // The log does not tell of marks.
+    let isList = sum.listMarked > 0 && sum.listMarked * 2 >= sum.seen
     let finished = failed + delivered
     // Many senders who all fail at one domain: that domain refuses us, and nobody here is to blame.
     let isRefusal = isWide && badDomains.topShare > 0.6 && senders.distinct > 4
@@ -119,7 +120,11 @@ struct Group: Sendable {
       // Where nearly all is refused, nobody misses it.
       let isAlarm = isRepeated && failed * 5 < finished * 4
       if isList {
-        if failed >= 30 && failed * 2 >= finished { return isAlarm ? .volume : .failures }
+        // A list that has lost a domain fails there and nowhere else.
+        let isOfOne = badDomains.topShare > 0.6
+        if failed >= 30 && failed * 2 >= finished {
+          return isAlarm || isOfOne ? .volume : .failures
+        }
       } else if failed >= 8 {
         // An old address list may fail by a third.
         if isStrange { return .failures }

@@ -50,7 +50,7 @@ enum Reason {
     case .surge:
       if !names.isEmpty {
         return isRefused(storm)
-          ? "The same people are written to again and again, and some refuse (\(names))"
+          ? "The same people or one domain are written to again and again, and some refuse (\(names))"
           : "Far more mail than usual, accepted so far (\(names))"
       }
       return victims.isEmpty

@@ -246,7 +246,8 @@ extension StormDetector {
         failed: isNew ? Int32(clamping: known.failed) : 0,
         delivered: isNew ? Int32(clamping: known.delivered) : 0,
         lingering: isNew ? Int32(clamping: known.lingering) : 0,
-        listMarked: isNew && facts.isListMarked ? 1 : 0, seen: 1, strange: facts.isStrange ? 1 : 0)
+        listMarked: facts.isListMarked && (isNew || !known.facts.isListMarked) ? 1 : 0, seen: 1,
+        strange: facts.isStrange ? 1 : 0)
       count(key, tally, facts, at: entry.identity.birth)
       if isNew {
         groups.change(key) { $0.test.add(failed: known.failed, delivered: known.delivered) }

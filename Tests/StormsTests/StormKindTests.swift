@@ -703,6 +703,36 @@ struct InnocenceTests {
     #expect(scenario.run().began.isEmpty)
   }
 
+  @Test(
+    "a list that has lost the domain of most members is told of, its marks seen before or after the log told of it",
+    arguments: [true, false])
+  func lostDomain(isLogged: Bool) {
+    var scenario = Scenario()
+    for number in 0..<300 {
+      let at = 5 + Double(number) / 8
+      let isGone = number % 5 < 3
+      let to = Address("m\(number)@" + (isGone ? "dead.example" : "home\(number % 60).example"))
+      let (id, sender) = (UInt64(7000 + number), Address("club-owner@mx.test"))
+      let entry = Entry(
+        identity: EntryIdentity(id: id, birth: start + .milliseconds(Int64(at * 1000))),
+        sender: sender, source: .uid(38), isList: true, remote: [Recipient(address: to)])
+      let lines: [SendLogLine] = [
+        .info(id: id, bytes: 900, sender: sender, pid: number, uid: 38),
+        .starting(delivery: 1, id: id, channel: .remote, recipient: to),
+        .outcome(delivery: 1, isGone ? .failure : .success, text: ""), .end(id: id),
+      ]
+      if !isLogged { scenario.observe(.arrival(entry), at: at) }
+      for line in lines.dropLast(2) { scenario.observe(.log(line), at: at + 0.01) }
+      if isLogged { scenario.observe(.arrival(entry), at: at + 0.02) }
+      for line in lines.suffix(2) { scenario.observe(.log(line), at: at + 0.1) }
+      scenario.observe(.departure(id: id), at: at + 0.11)
+    }
+    scenario.clock(to: 60)
+    let outcome = scenario.run()
+    #expect(outcome.grave.isEmpty)
+    #expect(outcome.began.map(\.storm.kind) == [.surge])
+  }
+
   @Test("a List-Id does not save a flood that fails")
   func fakeList() {
     var scenario = Scenario()
