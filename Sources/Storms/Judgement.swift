@@ -35,14 +35,17 @@ extension StormDetector {
       }
     }
     lookForOutage()
-    let isOutage = now < outageEnds
-    let verdict = groups.read(key) {
-      $0.verdict(settings, seenShare: seen, isWide: key.isWide, isOutage: isOutage)
-    }
-    guard let verdict = verdict ?? nil, let group = groups.group(key) else { return }
+    guard let verdict = judged(key), let group = groups.group(key) else { return }
     if !open(key, group, verdict) {
       groups.change(key) { $0.nextLook = now + .seconds(verdict == .suspicion ? 3 : 1) }
     }
+  }
+
+  private func judged(_ key: Offender) -> Group.Verdict? {
+    let (settings, seen, isOutage) = (settings, seenShare(key), now < outageEnds)
+    return groups.read(key) {
+      $0.verdict(settings, seenShare: seen, isWide: key.isWide, isOutage: isOutage)
+    } ?? nil
   }
 
   /// A poller misses half of what leaves at once; the log has it, but not its client. So of a client's mail there is more than is counted.
@@ -102,6 +105,12 @@ extension StormDetector {
     if sparesUsual {
       offenders = explain(key, strange)
       burst = self.burst(of: offenders, (strange + unseen).sorted())
+    }
+    // What waits is seen sooner than what leaves at once. The log knows all that a sender has sent.
+    if verdict == .deferrals, !sparesUsual,
+      let sender = offenders.first(where: \.isSender), sender != key, judged(sender) == nil
+    {
+      return false
     }
     let kind = kind(offenders)
     if verdict == .suspicion, !isSuspicious(burst, offenders, group, isStrange: sparesUsual) {
@@ -619,6 +628,8 @@ extension StormDetector {
 }
 
 extension Offender {
+  var isSender: Bool { if case .sender = self { true } else { false } }
+
   /// Many innocent senders may stand behind it.
   var isWide: Bool {
     switch self {

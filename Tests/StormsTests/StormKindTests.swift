@@ -687,6 +687,37 @@ struct InnocenceTests {
     #expect(began.first.map { $0.evidence.messages <= 40 } == true)
   }
 
+  @Test(
+    "newsletter of which half waits: a poller that sees what waits and not what leaves at once takes it for no storm"
+  )
+  func newsletterHalfWaits() {
+    var scenario = Scenario()
+    let news = Source.network(client: "10.0.0.7", helo: nil, user: "news")
+    for number in 0..<300 {
+      let at = 5 + Double(number) / 4
+      let waits = number % 2 == 0
+      let to = Address("m\(number)@home\(number % 60).example")
+      let (id, sender) = (UInt64(7000 + number), Address("news@mx.test"))
+      let lines: [SendLogLine] = [
+        .info(id: id, bytes: 900, sender: sender, pid: number, uid: 1002),
+        .starting(delivery: UInt64(number), id: id, channel: .remote, recipient: to),
+        .outcome(delivery: UInt64(number), waits ? .deferral : .success, text: ""),
+      ]
+      for line in lines { scenario.observe(.log(line), at: at) }
+      guard waits else {
+        scenario.observe(.log(.end(id: id)), at: at)
+        continue
+      }
+      scenario.observe(
+        .arrival(
+          Entry(
+            identity: EntryIdentity(id: id, birth: start + .milliseconds(Int64(at * 1000))),
+            sender: sender, source: news, remote: [Recipient(address: to)])), at: at + 0.1)
+    }
+    scenario.clock(to: 90)
+    #expect(scenario.run().grave.isEmpty)
+  }
+
   @Test("old mail found at the start is no burst")
   func firstPass() {
     var scenario = Scenario()
