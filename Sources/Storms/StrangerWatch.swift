@@ -84,7 +84,7 @@ struct BounceOutWatch: Sendable {
   var test: SequentialTest
   var victims = HeavyHitters<Domain, Int>(capacity: 512)
   var clients = HeavyHitters<String, Int>(capacity: 512, halfLife: .seconds(120))
-  var senders = HeavyHitters<Address, Int>(capacity: 256)
+  var senders = HeavyHitters<Address, Int>(capacity: 256, halfLife: .seconds(120))
   var targets = HeavyHitters<Domain, Int>(capacity: 32)
   var domains: Spread
   /// How many came lately of mail from where the last one did.
@@ -101,7 +101,10 @@ struct BounceOutWatch: Sendable {
   mutating func note(_ origin: Source.Origin, at time: Timestamp) {
     guard case .network(let client, _, _) = origin.source else { return }
     _ = clients.add(client, at: time, new: 0)
-    ofLast = clients.weight(of: client, at: time)
+    // From one host, or under one name.
+    ofLast = max(
+      clients.weight(of: client, at: time),
+      senders.weight(of: origin.sender.lowercased, at: time))
   }
 
   /// Whether more than one has come from there.
@@ -128,7 +131,7 @@ struct BounceOutWatch: Sendable {
   func isStorm(_ settings: DetectorSettings) -> Bool {
     let count = Int(window.sum.messages)
     guard count >= settings.messages else { return false }
-    // One host whose mail has reached nobody: however much other mail comes in, that is not usual.
+    // One host or name whose mail has reached nobody: however much other mail comes in, that is not usual.
     if ofLast >= Double(settings.messages) { return true }
     guard test.isProven else { return false }
     // All of these have failed, which speaks for itself sooner.

@@ -289,6 +289,26 @@ struct StormKindTests {
     #expect(outcome.began.first.map { $0.time < start + .seconds(76) } == true)
   }
 
+  @Test("so is one sender whose mail reaches nobody, though it comes from many hosts")
+  func bounceOutOfOneSender() {
+    var scenario = Scenario()
+    for number in 0..<1800 {
+      scenario.send(
+        at: Double(number) / 10, from: "writer\(number)@far\(number % 90).example",
+        source: .network(client: "198.18.\(number / 200).\(number % 200)", helo: nil, user: nil),
+        to: [("bob@mx.test", .accepted)])
+    }
+    for number in 0..<120 {
+      scenario.send(
+        at: 60 + Double(number), from: "win@lotto.example",
+        source: .network(client: "203.0.113.\(number % 100)", helo: nil, user: nil),
+        to: [("nobody\(number)@mx.test", .rejected)], delay: 0.006, name: "spam")
+    }
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.bounceOut])
+    #expect(outcome.began.first?.storm.offenders == [.sender(Address("win@lotto.example"))])
+  }
+
   @Test("a known correspondent's failure is no part of a bounce-out")
   func acquaintance() {
     var scenario = Scenario()
