@@ -82,6 +82,10 @@ extension StormDetector {
       matching.append(serial)
       if mail[serial].isGuilty { guilty.append(serial) }
     }
+    if verdict == .failures, isEverybodyRefused(but: matching) {
+      tellOfQueue("Mail of many senders is refused: see whether our address is on a blacklist")
+      return false
+    }
     var offenders = explain(key, guilty.count >= 8 ? guilty : matching)
     if verdict == .volume {
       // More of a storm that goes on: what waited in todo since before it was seen to begin.
@@ -174,6 +178,27 @@ extension StormDetector {
       joinIfReady(serial)
     }
     return true
+  }
+
+  /// Whether the mail of people who write little is refused as well: receivers think badly of this server then, and no group is to blame.
+  private func isEverybodyRefused(but matching: [Int]) -> Bool {
+    let own = Set(matching)
+    var people: [Address: (messages: Int, failed: Int, finished: Int)] = [:]
+    for serial in recent where !own.contains(serial) {
+      let message = mail[serial]
+      // What only the log tells of may be of the same flood.
+      guard message.isSeen, message.incident == nil, message.facts.traffic == .outbound,
+        !message.facts.sender.isBounceSender
+      else { continue }
+      var one = people[message.facts.sender] ?? (0, 0, 0)
+      one.messages += 1
+      one.failed += message.failed
+      one.finished += message.failed + message.delivered
+      people[message.facts.sender] = one
+    }
+    let few = people.values.filter { $0.messages <= 10 && $0.finished > 0 }
+    let (failed, finished) = few.reduce((0, 0)) { ($0.0 + $1.failed, $0.1 + $1.finished) }
+    return few.count >= 6 && Share(failed, of: finished).isOver(0.25, deviations: 2)
   }
 
   /// The subject that the storm's mail has and other mail of the same source, lately, has not.
@@ -492,7 +517,11 @@ extension StormDetector {
     deferrals[slot].window.advance(to: now)
     guard deferrals[slot].isOutage(settings) else { return }
     let state = deferrals[slot]
-    if let others = domainsWaiting(beside: state) { return tellOutage(others) }
+    if let others = domainsWaiting(beside: state) {
+      return tellOfQueue(
+        "Mail of many senders waits, to \(others) domains and more: see to our own line and name server"
+      )
+    }
     if let place = episodes.firstIndex(where: {
       $0.storm.kind == .surge && $0.storm.victims.contains(domain.text)
     }) {
@@ -541,7 +570,7 @@ extension StormDetector {
     return isWide && all.delivered * 2 < all.lingering ? domains : nil
   }
 
-  private mutating func tellOutage(_ domains: Int) {
+  private mutating func tellOfQueue(_ what: String) {
     if let place = episodes.firstIndex(where: { $0.storm.kind == .surge && $0.storm.isOfQueue }) {
       episodes[place].lastBusy = now
       episodes[place].storm.lastSeen = now
@@ -551,8 +580,7 @@ extension StormDetector {
       incident: nextIncident, kind: .surge, began: now, lastSeen: now, offenders: [])
     nextIncident += 1
     var episode = Episode(storm, settings: settings, lastBusy: now)
-    episode.what =
-      "Mail of many senders waits, to \(domains) domains and more: see to our own line and name server"
+    episode.what = what
     episodes.append(episode)
     outbox.append(.began(episode.told(settings)))
   }

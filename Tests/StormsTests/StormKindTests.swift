@@ -738,6 +738,29 @@ struct InnocenceTests {
     #expect(scenario.run().grave.isEmpty)
   }
 
+  @Test(
+    "where receivers refuse everybody's mail, an invoice run is no storm: our address may be on a blacklist"
+  )
+  func blacklisted() {
+    var scenario = Scenario()
+    for number in 0..<150 {
+      let user = number % 30
+      scenario.send(
+        at: Double(number) * 0.9, from: "user\(user)@mx.test",
+        source: .network(client: "10.0.0.\(user)", helo: nil, user: "user\(user)"),
+        to: [("friend\(number)@d\(number % 70).example", number % 5 < 3 ? .rejected : .accepted)])
+    }
+    let orders = Source.network(client: "10.0.1.9", helo: nil, user: "orders")
+    scenario.flood(at: 60, count: 200, rate: 4, deferred: 2, rejected: 60) { _ in
+      ("orders@mx.test", orders)
+    }
+    scenario.clock(to: 150)
+    let outcome = scenario.run()
+    #expect(outcome.grave.isEmpty && outcome.joined.isEmpty)
+    #expect(outcome.began.map(\.storm.kind) == [.surge])
+    #expect(outcome.began.first?.storm.reason.contains("blacklist") == true)
+  }
+
   @Test("old mail found at the start is no burst")
   func firstPass() {
     var scenario = Scenario()
