@@ -92,8 +92,10 @@ struct Episode: Sendable {
     if Share(evidence.failed, of: finished).isOver(0.35, deviations: 3) { return true }
     let bad = evidence.failed + evidence.lingering
     if Share(bad, of: bad + evidence.delivered).isOver(0.5, deviations: 3) { return true }
-    // Of ordinary mail a tenth fails; what looks like a flood already needs little more.
-    return suspicion == .looks && Share(evidence.failed, of: finished).isOver(0.1, deviations: 2)
+    // What looks like a flood already needs little more than ordinary mail.
+    return suspicion == .looks
+      && Share(evidence.failed, of: finished)
+        .isOver(settings.ordinaryFailureShare, deviations: 2)
   }
 
   /// Whether it bears no list's marks, or fails too often for a list.

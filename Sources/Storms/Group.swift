@@ -153,7 +153,8 @@ struct Group: Sendable {
     }
     if !isList, domains.distinct >= settings.deferredDomains {
       if isStrange { return .suspicion }
-      if isRotating, !isRefusal { return .suspicion }
+      // Strangers' mail that a server passes on to the same boxes rotates too.
+      if isRotating, !isRefusal, sum.repeated * 3 <= sum.seen { return .suspicion }
       // Refused here and deferred there, over many domains: an old address list only fails, a provider's outage only defers.
       if !isOutage, isSpread, failed >= 8, stuck >= 8, finished + stuck >= Int(sum.recipients) / 2,
         Share(stuck, of: finished + stuck).isOver(0.08, deviations: 2),

@@ -176,6 +176,37 @@ struct StormKindTests {
     #expect(outcome.began.first?.storm.offenders == [.senderDomain(Domain("spam.example"))])
   }
 
+  @Test(
+    "a customer's server that relays for strangers is acted on only where more than usual fails",
+    arguments: [13, 30])
+  func relayedForStrangers(failing: Int) {
+    var scenario = Scenario()
+    scenario.flood(at: 5, count: 600, rate: 3, deferred: 2, rejected: failing) { number in
+      (
+        "x\(number)@far\(number % 300).example",
+        .network(client: "198.51.100.9", helo: nil, user: nil)
+      )
+    }
+    scenario.clock(to: 230)
+    #expect(scenario.run().joined.isEmpty == (failing == 13))
+  }
+
+  @Test("a server that passes strangers' mail on to a dozen boxes is no flood of rotating names")
+  func passedOnToBoxes() {
+    var scenario = Scenario()
+    scenario.ordinaryMail(to: 30, every: 0.7)
+    for number in 0..<300 {
+      scenario.send(
+        at: 5 + Double(number) / 3, from: "x\(number)@far\(number % 90).example",
+        source: .network(client: "198.51.100.9", helo: nil, user: nil),
+        to: [
+          ("box@home\(number * 7 % 13).example", number % 10 == 0 ? .rejected : .accepted)
+        ])
+    }
+    scenario.clock(to: 120)
+    #expect(scenario.run().began.isEmpty)
+  }
+
   @Test("one account from two thousand clients is still one sender")
   func botnet() {
     var scenario = Scenario()
