@@ -86,7 +86,9 @@ extension StormDetector {
       tellOfQueue("Mail of many senders is refused: see whether our address is on a blacklist")
       return false
     }
-    var offenders = explain(key, guilty.count >= 8 ? guilty : matching)
+    // Of the guilty the log may know alone, and not where they come from.
+    let isKnown = guilty.count >= 8 && guilty.contains { mail[$0].isSeen }
+    var offenders = explain(key, isKnown ? guilty : matching)
     if verdict == .volume {
       // More of a storm that goes on: what waited in todo since before it was seen to begin.
       if let place = episodes.firstIndex(where: { $0.shares(offenders) }) {

@@ -792,6 +792,34 @@ struct InnocenceTests {
     #expect(outcome.began.first?.storm.reason.contains("blacklist") == true)
   }
 
+  @Test("a script is told by its uid where the log alone tells of what failed")
+  func scriptLogged() {
+    var scenario = Scenario()
+    let www = Address("www@mx.test")
+    for number in 0..<150 {
+      let (id, at) = (UInt64(7000 + number), 5 + Double(number) / 3)
+      let waits = number % 5 == 0
+      let to = Address("v\(number)@target\(number % 60).example")
+      let lines: [SendLogLine] = [
+        .info(id: id, bytes: 900, sender: www, pid: number, uid: 33),
+        .starting(delivery: id, id: id, channel: .remote, recipient: to),
+        .outcome(delivery: id, waits ? .success : .failure, text: ""), .end(id: id),
+      ]
+      for line in lines.prefix(waits ? 2 : 4) { scenario.observe(.log(line), at: at) }
+      guard waits else { continue }
+      let identity = EntryIdentity(id: id, birth: start + .milliseconds(Int64(at * 1000)))
+      scenario.observe(
+        .arrival(
+          Entry(identity: identity, sender: www, source: .uid(33), remote: [Recipient(address: to)])
+        ),
+        at: at + 0.1)
+      for line in lines.suffix(2) { scenario.observe(.log(line), at: at + 0.2) }
+      scenario.observe(.departure(id: id), at: at + 0.25)
+    }
+    scenario.clock(to: 70)
+    #expect(scenario.run().began.map(\.storm.kind) == [.localScript])
+  }
+
   @Test("old mail found at the start is no burst")
   func firstPass() {
     var scenario = Scenario()
