@@ -1,7 +1,7 @@
 import Mail
 
 /// Foreign senders whose mail has come in. A user's .qmail or vpopmail sends some of it on to another host, under its sender and by the uid
-/// that delivers here: nobody of that uid has written it.
+/// that delivers here: nobody of that uid has written it. Nor has anybody written what a program answers them, such as a holiday notice.
 ///
 /// What came in once may be sent on eight times, so that a flood cannot hide behind a name that was met. Bounded (``Generations``).
 struct Forwarding: Sendable {
@@ -17,9 +17,14 @@ struct Forwarding: Sendable {
   }
 
   /// Whether this is one more copy of what came in.
-  mutating func isSentOn(_ sender: Address) -> Bool {
-    guard let known = copies[Self.key(sender)], known.allowed > 0 else { return false }
-    copies.update(Self.key(sender), default: known) {
+  mutating func isSentOn(_ sender: Address) -> Bool { isOneMore(Self.key(sender)) }
+
+  /// Whether this is one more answer to somebody whose mail came in.
+  mutating func isAnswer(to circle: UInt64) -> Bool { isOneMore(circle) }
+
+  private mutating func isOneMore(_ key: UInt64) -> Bool {
+    guard let known = copies[key], known.allowed > 0 else { return false }
+    copies.update(key, default: known) {
       $0.allowed -= 1; $0.made += 1
     }
     return true
@@ -37,7 +42,10 @@ struct Forwarding: Sendable {
 extension StormDetector {
   /// Whether a local program only sends this on. Each copy is to be asked about once.
   mutating func isSentOn(_ facts: MailFacts) -> Bool {
-    mayBeSentOn(facts) && facts.traffic != .inbound && forwarding.isSentOn(facts.sender)
+    guard facts.uid != nil, facts.traffic != .inbound else { return false }
+    // One recipient's circle is its key.
+    if facts.remoteCount == 1, forwarding.isAnswer(to: facts.circle) { return true }
+    return mayBeSentOn(facts) && forwarding.isSentOn(facts.sender)
   }
 
   /// The same of a message that a bounce tells about.

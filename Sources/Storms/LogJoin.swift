@@ -136,6 +136,12 @@ extension StormDetector {
     let message = mail[serial]
     guard message.facts.traffic == .unclear else { return }
     let isFromOutside = message.loggedUID.map { log.isNetwork($0) } ?? false
+    if channel == .remote, message.facts.uid != nil,
+      forwarding.isAnswer(to: StableHash.of(recipient.lowercased.bytes))
+    {
+      mail[serial].facts.sendOn()
+      return
+    }
     if channel == .remote, !isFromOutside || !localDomains.contains(recipient.domain) {
       correspondence.sent(by: message.facts.sender, recipients: 1, at: now)
       if let incident = home(serial) {

@@ -659,6 +659,24 @@ struct InnocenceTests {
     #expect(!outcome.joinedNames.contains("sent on"))
   }
 
+  @Test(
+    "holiday notices to those who wrote are no flood, however many are refused",
+    arguments: ["bob@mx.test", ""])
+  func answers(sender: String) {
+    var scenario = Scenario()
+    for number in 0..<150 {
+      let writer = "writer\(number)@far\(number % 90).example"
+      scenario.send(
+        at: Double(number) / 2, from: writer,
+        source: .network(client: "198.18.7.\(number)", helo: nil, user: nil),
+        to: [("bob@mx.test", .accepted)])
+      scenario.send(
+        at: Double(number) / 2 + 0.02, from: sender, source: .uid(2000),
+        to: [(writer, number % 3 == 0 ? .accepted : .rejected)])
+    }
+    #expect(scenario.run().began.isEmpty)
+  }
+
   @Test("a name that came in once hides no flood")
   func sentOnTooOften() {
     var scenario = Scenario()
