@@ -35,6 +35,8 @@ struct LogJoin: Sendable {
   /// others mean a local program.
   private var networkUID: UInt32?
   private var bounceUID: UInt32?
+  /// And alias's, whose mail nobody here has written.
+  private var aliasUID: UInt32?
 
   mutating func start(_ number: UInt64, _ delivery: Delivery) {
     if deliveries.count >= 4096 { deliveries.removeAll() }
@@ -46,7 +48,10 @@ struct LogJoin: Sendable {
   mutating func learn(_ facts: MailFacts, logged uid: UInt32) {
     if facts.client != nil { networkUID = uid }
     if facts.traffic.isBounce { bounceUID = uid }
+    if facts.isOfAlias { aliasUID = uid }
   }
+
+  func isAlias(_ uid: UInt32) -> Bool { uid == aliasUID }
 
   func isNetwork(_ uid: UInt32) -> Bool { uid == networkUID }
   func isBounce(_ uid: UInt32) -> Bool { uid == bounceUID }
@@ -99,7 +104,7 @@ extension StormDetector {
     var facts = MailFacts(logged: sender, uid: log.program(uid))
     if log.isBounce(uid) { facts.traffic = .bounceHome }
     if log.isNetwork(uid) { forwarding.cameIn(facts.sender) }
-    if isSentOn(facts) { facts.sendOn() }
+    if log.isAlias(uid) || isSentOn(facts) { facts.sendOn() }
     var message = TrackedMessage(
       identity: EntryIdentity(id: id, birth: now), facts: facts)
     message.hasLog = true

@@ -33,6 +33,7 @@ struct MailFacts: Sendable {
   var subject: UInt64 = 0
   /// A program of a user's sent it on (``Forwarding``).
   private(set) var isSentOn = false
+  private(set) var isOfAlias = false
   /// The account was used from elsewhere so far.
   var isStrange = false
   var localCount: Int
@@ -85,6 +86,7 @@ struct MailFacts: Sendable {
       self.origin = origin
       traffic = Self.traffic(ofBounceOf: origin, goesOut: goesOut, localDomains)
     case .alias, .unknown:
+      isOfAlias = entry.source == .alias
       traffic = goesOut ? .outbound : .inbound
     }
   }

@@ -630,6 +630,47 @@ struct InnocenceTests {
     #expect(scenario.run().grave.isEmpty)
   }
 
+  @Test("nor is it where the log alone tells of most of it")
+  func forwardingLogged() {
+    var scenario = Scenario()
+    func tell(
+      _ id: UInt64, _ at: Double, _ sender: String, _ uid: UInt32, _ to: String,
+      _ outcome: SendLogLine.Outcome, _ source: Source?
+    ) {
+      let isLocal = to.hasSuffix("@mx.test")
+      let channel = isLocal ? Channel.local : .remote
+      if let source {
+        scenario.observe(
+          .arrival(
+            Entry(
+              identity: EntryIdentity(id: id, birth: start + .milliseconds(Int64(at * 1000))),
+              sender: Address(sender), source: source,
+              local: isLocal ? [Recipient(address: Address(to))] : [],
+              remote: isLocal ? [] : [Recipient(address: Address(to))])), at: at)
+      }
+      let lines: [SendLogLine] = [
+        .info(id: id, bytes: 900, sender: Address(sender), pid: Int(id), uid: uid),
+        .starting(delivery: id, id: id, channel: channel, recipient: Address(to)),
+        .outcome(delivery: id, outcome, text: ""), .end(id: id),
+      ]
+      for line in lines { scenario.observe(.log(line), at: at) }
+      if source != nil { scenario.observe(.departure(id: id), at: at) }
+    }
+    // Whose uid is whose.
+    tell(
+      7001, 1, "a@far.example", 1002, "bob@mx.test", .success,
+      .network(client: "198.18.7.7", helo: nil, user: nil))
+    tell(7002, 2, "", 1006, "bob@mx.test", .success, .bounce(original: nil))
+    tell(7003, 3, "a@far.example", 1001, "bob@private.example", .success, .alias)
+    for number in 0..<200 {
+      tell(
+        UInt64(8000 + number), 5 + Double(number) / 5, "boss@far.example", 1001,
+        "bob@private\(number % 30).example", number % 2 == 0 ? .failure : .success, nil)
+    }
+    scenario.clock(to: 60)
+    #expect(scenario.run().grave.isEmpty)
+  }
+
   @Test(
     "mail that a user's program sends on is not its uid's doing, but a flood under names of its own is"
   )
