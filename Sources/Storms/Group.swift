@@ -134,7 +134,9 @@ struct Group: Sendable {
       }
     }
     // Failures that are proven are never normal, and what the owner usually sends says nothing of a stranger.
-    guard isStrange || isUnusual(settings) else { return nil }
+    let isNews = isStrange || isUnusual(settings)
+    // Nor is what waits while other mail of it fails: our own line down would only let it wait.
+    guard isNews || failed >= 8 && failed * 10 >= finished * 3 else { return nil }
     if isStrange, failed >= 8, failed * 20 >= finished * 3 { return .failures }
     let stuck = Int(sum.stuck)
     let isSpread =
@@ -151,6 +153,7 @@ struct Group: Sendable {
         return .deferrals
       }
     }
+    guard isNews else { return nil }
     if !isList, domains.distinct >= settings.deferredDomains {
       if isStrange { return .suspicion }
       // Strangers' mail that a server passes on to the same boxes rotates too.

@@ -104,6 +104,24 @@ struct EvidenceTests {
     #expect(!outcome.joinedNames.contains("order"))
   }
 
+  @Test("so is what waits everywhere while the rest is refused, at less than the usual pace")
+  func heavySenderDeferred() {
+    var scenario = Scenario()
+    let orders = Source.network(client: "10.0.0.9", helo: nil, user: "orders")
+    for hour in 0..<5 {
+      scenario.flood(
+        at: Double(hour) * 3600, count: 600, rate: 2, deferred: 2, rejected: 8, name: "order"
+      ) { _ in ("orders@mx.test", orders) }
+    }
+    scenario.flood(at: 20_000, count: 300, rate: 1, deferred: 94, rejected: 6) { _ in
+      ("orders@mx.test", orders)
+    }
+    scenario.clock(to: 20_400)
+    let outcome = scenario.run()
+    #expect(outcome.began.map(\.storm.kind) == [.relaySender])
+    #expect(outcome.began.first.map { $0.time < start + .seconds(20_220) } == true)
+  }
+
   @Test(
     "one message to thousands is a storm when it fails, and its sender's other letters are not of it",
     arguments: [1, 3])
