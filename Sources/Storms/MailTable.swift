@@ -182,6 +182,8 @@ struct Correspondence: Sendable {
   }
 
   func isAwaiting(_ address: Address, at now: Timestamp) -> Bool {
+    // Who wrote to it answers a list of ours, were it yesterday's.
+    if address.verpStem != nil { return true }
     let key = Self.key(address)
     guard var account = accounts[key] else { return false }
     account.fade(to: now)
