@@ -23,6 +23,8 @@ public struct Replay: Sendable {
   private let countsShare: Bool
   private var told: Set<Held> = []
   private var lastTick = Timestamp(nanoseconds: .min)
+  /// Things seen in the queue, one after the other, that are of long before what was seen already.
+  private var behind = 0
 
   private struct Held: Hashable {
     var incident: Int
@@ -65,6 +67,7 @@ public struct Replay: Sendable {
 
   /// Takes in one observation and says what follows.
   public mutating func observe(_ observation: Observation) -> [ReplayEvent] {
+    followClock(observation)
     context.now = max(context.now, observation.time)
     note(observation)
     var found: [ReplayEvent] = []
@@ -76,6 +79,24 @@ public struct Replay: Sendable {
       tick(&found)
     }
     return found
+  }
+
+  /// A clock that was set back while the trace was recorded would make all that follows old news. A single line out of order, or a log
+  /// that comes late, is no such thing.
+  private mutating func followClock(_ observation: Observation) {
+    if case .log = observation.event { return }
+    guard lastTick.nanoseconds != .min, observation.time.seconds(since: context.now) < -60 else {
+      behind = 0
+      return
+    }
+    behind += 1
+    guard behind >= 10 else { return }
+    let shift = Duration.nanoseconds(
+      observation.time.nanoseconds - context.now.nanoseconds)
+    detector.clockWasSet(by: shift, at: observation.time)
+    (context.now, lastTick, behind) = (observation.time, observation.time, 0)
+    recentBlocks = recentBlocks.map { $0 + shift }
+    blocks = blocks.mapValues { $0 + shift }
   }
 
   /// What the planner asks about the queue.

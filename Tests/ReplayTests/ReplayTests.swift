@@ -74,6 +74,22 @@ struct ReplayTests {
     #expect(zip(events, events.dropFirst()).allSatisfy { $0.time <= $1.time })
   }
 
+  @Test("a clock set back while a trace was recorded hides no storm, and a late log is no clock")
+  func clockSetBack() throws {
+    var trace = try Recorded.trace("relay_user")
+    let middle = try #require(trace.observations.first).time + .seconds(20)
+    for place in trace.observations.indices where trace.observations[place].time > middle {
+      trace.observations[place].time = trace.observations[place].time - .seconds(7200)
+      guard case .arrival(var entry) = trace.observations[place].event else { continue }
+      entry.identity.birth = entry.identity.birth - .seconds(7200)
+      trace.observations[place].event = .arrival(entry)
+    }
+    var replay = Replay(policy: enforcing(), header: trace.header)
+    let events = trace.observations.flatMap { replay.observe($0) }
+    #expect(events.began.map(\.kind) == [.relaySender])
+    #expect(events.quarantines.count > 50)
+  }
+
   @Test("in observe mode each action names observe mode, so it is what enforce mode would do")
   func observing() throws {
     let observed = try replay("relay_user", Policy()).actions
