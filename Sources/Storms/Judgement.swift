@@ -182,21 +182,25 @@ extension StormDetector {
     return true
   }
 
-  /// Whether the mail of people who write little is refused as well: receivers think badly of this server then, and no group is to blame.
+  /// Whether the mail of people who write little was refused half a minute before this came: receivers think badly of this server then, and no group is to blame.
+  /// Floods that come at once from many places are no such people.
   private func isEverybodyRefused(but matching: [Int]) -> Bool {
     let own = Set(matching)
-    var people: [Address: (messages: Int, failed: Int, finished: Int)] = [:]
+    let isTold = episodes.contains { $0.storm.kind == .surge && $0.storm.isOfQueue }
+    let begun = isTold ? now + .seconds(30) : matching.map { mail[$0].identity.birth }.min() ?? now
+    var people: [String: (messages: Int, failed: Int, finished: Int)] = [:]
     for serial in recent where !own.contains(serial) {
       let message = mail[serial]
       // What only the log tells of may be of the same flood.
       guard message.isSeen, message.incident == nil, message.facts.traffic == .outbound,
-        !message.facts.sender.isBounceSender
+        !message.facts.sender.isBounceSender, begun.seconds(since: message.identity.birth) > 30
       else { continue }
-      var one = people[message.facts.sender] ?? (0, 0, 0)
+      let place = message.facts.user ?? message.facts.place
+      var one = people[place] ?? (0, 0, 0)
       one.messages += 1
       one.failed += message.failed
       one.finished += message.failed + message.delivered
-      people[message.facts.sender] = one
+      people[place] = one
     }
     let few = people.values.filter { $0.messages <= 10 && $0.finished > 0 }
     let (failed, finished) = few.reduce((0, 0)) { ($0.0 + $1.failed, $0.1 + $1.finished) }
