@@ -32,6 +32,13 @@ struct Spread: Sendable {
       }
     }
 
+    /// The memory stays: it is wanted again at once.
+    mutating func empty() {
+      hashes.removeAll(keepingCapacity: true)
+      counts.removeAll(keepingCapacity: true)
+      (bits, total) = ([], 0)
+    }
+
     private mutating func mark(_ hash: UInt64) {
       bits[Int(hash >> 6) & 15] |= 1 << (hash & 63)
     }
@@ -62,8 +69,10 @@ struct Spread: Sendable {
   /// Apart from what is asked for each thing counted.
   @inline(never)
   private mutating func turn(to time: Timestamp, isStale: Bool) {
-    previous = isStale ? Part() : current
-    (current, began) = (Part(), time)
+    swap(&previous, &current)
+    if isStale { previous.empty() }
+    current.empty()
+    began = time
   }
 
   /// Gives the memory of what the next count would forget back.
