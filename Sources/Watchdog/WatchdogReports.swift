@@ -188,9 +188,10 @@ extension Watchdog {
 
   func tellOfQuarantine(_ count: Int, of incident: Int, at now: Timestamp) {
     told.insert(incident)
+    let messages = count == 1 ? "message is" : "\(count) messages are"
     tellOfQuarantine(
       count,
-      "incident \(incident): the first \(count) messages are set aside; 'qwarden release --incident \(incident)' puts them back",
+      "incident \(incident): the first \(messages) set aside; 'qwarden release --incident \(incident)' puts them back",
       .notice, [JournalField(.incident, incident)], at: now)
   }
 
