@@ -19,9 +19,15 @@ extension Responder {
     if others.isEmpty, cursors.watching > 0 {
       others = try attempt { try ledger.departing(limit: limit) }
     }
-    if others.count < limit { cursors.hasWatchedAll = true }
-    cursors.watching = others.count == limit ? others.last?.id ?? 0 : 0
-    rows += others.filter { !urgent.contains($0.id) }
+    var recipients = 0
+    let some = others.prefix { record in
+      defer { recipients += record.facts.recipients }
+      return recipients < watchedRecipients
+    }
+    let isEnd = others.count < limit && some.count == others.count
+    if isEnd { cursors.hasWatchedAll = true }
+    cursors.watching = isEnd ? 0 : some.last?.id ?? 0
+    rows += some.filter { !urgent.contains($0.id) }
     if rows.isEmpty { return }
 
     let store = try quarantine()

@@ -52,6 +52,8 @@ public final class Responder {
   var stopAfter: (@Sendable (Step) -> Bool)?
   /// Recipients of a batch that are held at once; two batches may be under way. Set by tests.
   var mostRecipients = 200_000
+  /// Of entries that wait to leave so many recipients, about, are looked at in one tick: each look reads all their marks. Set by tests.
+  var watchedRecipients = 20_000
   /// A batch of one tick that is this large, in bytes, leaves what is left of it to a later tick: nothing is looked at while messages of many
   /// megabytes are copied, or of very many recipients marked (each counts for a kilobyte). For a daemon; an order of a command is carried
   /// out whole.

@@ -172,6 +172,22 @@ import Testing
     #expect(!responder.hasTouched)
   }
 
+  @Test("of what waits to leave so many recipients are looked at in a tick, and all in turn")
+  func manyRecipientsDepart() throws {
+    let bench = try Workbench()
+    let spam = try (0..<9).map { _ in
+      try bench.message(to: ["a@remote.example", "b@remote.example"])
+    }
+    let responder = try bench.responder()
+    #expect(bench.quarantine(spam, with: responder).compactMap(\.quarantined).count == 9)
+    responder.watchedRecipients = 5
+    bench.pass(seconds: 7200)
+    let gone = (0..<4).map { _ in
+      responder.quarantineTick(at: bench.now).outcomes.compactMap(\.gone).count
+    }
+    #expect(gone == [3, 3, 3, 0])
+  }
+
   @Test(
     "a bounce that was due is not sent, and its text is kept with the copy; bounces may stand elsewhere, by a link",
     arguments: [false, true])
