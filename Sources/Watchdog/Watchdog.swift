@@ -8,6 +8,7 @@ import QmailControl
 import QmailQueue
 import Response
 import Storms
+import Synchronization
 import Systemd
 
 /// The daemon: one actor on one Dispatch queue, fed by a timer, inotify and signals.
@@ -72,6 +73,8 @@ public actor Watchdog {
   var queueEvents: (any DispatchSourceRead)?
   var lookIsDue = false
   var lastLook = -1e9
+  /// A signal has come that ends it: what takes long before the first look stops for it.
+  nonisolated let isToEnd = Atomic(false)
   var log: LogSource
   var history: TrafficHistory
   var logEvents: (any DispatchSourceRead)?
@@ -225,8 +228,8 @@ public actor Watchdog {
   func run(onStop: @escaping @Sendable () -> Void) {
     self.onStop = onStop
     // First: what is sent while it begins, which may take seconds, is obeyed as soon as it has begun.
-    onSignal(SIGTERM) { $0.stop(because: "SIGTERM") }
-    onSignal(SIGINT) { $0.stop(because: "SIGINT") }
+    onSignal(SIGTERM, isEnd: true) { $0.stop(because: "SIGTERM") }
+    onSignal(SIGINT, isEnd: true) { $0.stop(because: "SIGINT") }
     onSignal(SIGHUP) { $0.reload() }
     onSignal(SIGUSR1) { $0.lookAgain() }
     begin()
@@ -284,9 +287,17 @@ public actor Watchdog {
     tell(responder.recover(at: now), at: now)
   }
 
-  func onSignal(_ number: Int32, _ handle: @escaping @Sendable (isolated Watchdog) -> Void) {
-    let source = DispatchSource.makeSignalSource(signal: number, queue: executor.queue)
-    source.setEventHandler(handler: onQueue(handle))
+  /// - Parameter isEnd: told at once to what is at work, too.
+  func onSignal(
+    _ number: Int32, isEnd: Bool = false,
+    _ handle: @escaping @Sendable (isolated Watchdog) -> Void
+  ) {
+    let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+    let handler = onQueue(handle)
+    source.setEventHandler { @Sendable [weak self, queue = executor.queue] in
+      if isEnd { self?.isToEnd.store(true, ordering: .relaxed) }
+      queue.async(execute: handler)
+    }
     source.activate()
     sources.append(source)
   }

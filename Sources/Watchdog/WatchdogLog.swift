@@ -6,6 +6,7 @@ import QmailQueue
 import Response
 import Storms
 import Systemd
+import Synchronization
 
 // qmail-send's log, beside the queue.
 extension Watchdog {
@@ -54,7 +55,8 @@ extension Watchdog {
       let report = log.read(at: now)
       for text in report.notes { note(text, at: now) }
       events += take(report.observations)
-      guard report.hasMore else { return events }
+      // Where it is to end, the next start goes on there.
+      guard report.hasMore, !isToEnd.load(ordering: .relaxed) else { return events }
       notifier.keepAlive(
         status: "reading what qmail-send logged meanwhile", isStarting: true)
     }

@@ -171,6 +171,38 @@ import Testing
   }
 
   @Test(
+    "a daemon that is told to end while it catches up with a long log ends, and the next one goes on there"
+  )
+  func endWhileCatchingUp() async throws {
+    let watched = WatchedQmail()
+    _ = try SimulatedQmail.create(at: watched.qmail)
+    try Folder.make(watched.state)
+    let (log, path) = ("\(watched.path)/send.log", "\(watched.path)/policy.yaml")
+    try Replacement.write(Array("log: {source: \(log)}\n".utf8), to: path, mode: 0o644)
+    let now = WallClock.now()
+    let line = Array("\(now.seconds.rounded()) status: local 0/10 remote 0/20\n".utf8)
+    try Replacement.write(line, to: log, mode: 0o644)
+    var policy = Policy.Log()
+    policy.source = .path(log)
+    let earlier = LogSource(policy, state: watched.state, at: now)
+    _ = earlier.read(at: now)
+    try earlier.save(at: now, isLast: true)
+    let text = Array(repeatElement(line, count: 1000).joined())
+    let file = try Descriptor.open(log, .write)
+    for part in 0..<1000 { try file.write(text, at: Int64(line.count + part * text.count)) }
+    let daemon = try RealDaemon(
+      ["--qmail", watched.qmail, "--state", watched.state, "--policy", path], in: watched.path)
+    #expect(try await daemon.wait(30) { daemon.status.hasPrefix("reading what qmail-send logged") })
+    #expect(try await daemon.stop() == 0)
+    let position = try #require(LogPosition.read("\(watched.state)/log-position"))
+    guard case .file(let place) = position.mark else {
+      Issue.record("no place in a file")
+      return
+    }
+    #expect(place.offset > Int64(line.count) && place.offset < Int64(1000 * text.count))
+  }
+
+  @Test(
     "after a restart the log is read from where the last run stopped; a reload may name another")
   func restart() throws {
     let watched = WatchedQmail()
