@@ -43,21 +43,29 @@ public struct ClientRange: Hashable, Sendable, CustomStringConvertible {
   }
 
   private static func bytes(of text: String) -> [UInt8]? {
-    text.contains(":")
+    text.utf8.contains(UInt8(ascii: ":"))
       ? ipv6(text) : ipv4(text).map { [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF] + $0 }
   }
 
+  /// Byte by byte: it is asked of every message that comes in.
   private static func ipv4(_ text: some StringProtocol) -> [UInt8]? {
-    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 4 else { return nil }
     var bytes: [UInt8] = []
-    for part in parts {
-      guard (1...3).contains(part.utf8.count), part.utf8.allSatisfy({ (48...57).contains($0) }),
-        let byte = UInt8(part)
-      else { return nil }
-      bytes.append(byte)
+    var (value, digits) = (0, 0)
+    for byte in text.utf8 {
+      switch byte {
+      case UInt8(ascii: "0")...UInt8(ascii: "9"):
+        value = value * 10 + Int(byte - UInt8(ascii: "0"))
+        digits += 1
+        guard digits <= 3, value <= 255 else { return nil }
+      case UInt8(ascii: "."):
+        guard digits > 0, bytes.count < 3 else { return nil }
+        bytes.append(UInt8(value))
+        (value, digits) = (0, 0)
+      default: return nil
+      }
     }
-    return bytes
+    guard digits > 0, bytes.count == 3 else { return nil }
+    return bytes + [UInt8(value)]
   }
 
   private static func ipv6(_ text: String) -> [UInt8]? {

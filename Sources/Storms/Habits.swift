@@ -38,15 +38,6 @@ struct Habits: Sendable {
   private static func keys(_ facts: MailFacts) -> (account: UInt64, place: UInt64)? {
     guard let user = facts.user, let client = facts.client else { return nil }
     let account = StableHash.of(user.utf8)
-    return (account, account &* 31 &+ network(of: client))
-  }
-
-  /// An IPv4 address is mostly written as one, and its network is what stands before the last dot.
-  private static func network(of client: String) -> UInt64 {
-    let text = client.utf8
-    guard let dot = text.lastIndex(of: UInt8(ascii: ".")), !text.contains(UInt8(ascii: ":")) else {
-      return StableHash.of(ClientRange.network(of: client))
-    }
-    return StableHash.of(text[..<dot])
+    return (account, account &* 31 &+ StableHash.of(ClientRange.network(of: client)))
   }
 }

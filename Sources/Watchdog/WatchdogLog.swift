@@ -5,8 +5,8 @@ import Mail
 import QmailQueue
 import Response
 import Storms
-import Systemd
 import Synchronization
+import Systemd
 
 // qmail-send's log, beside the queue.
 extension Watchdog {

@@ -85,15 +85,22 @@ struct EvidenceTests {
     #expect(scenario.run().began.isEmpty)
   }
 
-  @Test("what fails for good is a storm, however much its sender usually sends")
-  func heavySender() {
+  private let orders = Source.network(client: "10.0.0.9", helo: nil, user: "orders")
+
+  /// Five hours in which one sender writes much, as always.
+  private var ordering: Scenario {
     var scenario = Scenario()
-    let orders = Source.network(client: "10.0.0.9", helo: nil, user: "orders")
     for hour in 0..<5 {
       scenario.flood(
         at: Double(hour) * 3600, count: 600, rate: 2, deferred: 2, rejected: 8, name: "order"
       ) { _ in ("orders@mx.test", orders) }
     }
+    return scenario
+  }
+
+  @Test("what fails for good is a storm, however much its sender usually sends")
+  func heavySender() {
+    var scenario = ordering
     scenario.flood(at: 20_000, count: 200, rate: 1, deferred: 20, rejected: 60) { _ in
       ("orders@mx.test", orders)
     }
@@ -106,13 +113,7 @@ struct EvidenceTests {
 
   @Test("so is what waits everywhere while the rest is refused, at less than the usual pace")
   func heavySenderDeferred() {
-    var scenario = Scenario()
-    let orders = Source.network(client: "10.0.0.9", helo: nil, user: "orders")
-    for hour in 0..<5 {
-      scenario.flood(
-        at: Double(hour) * 3600, count: 600, rate: 2, deferred: 2, rejected: 8, name: "order"
-      ) { _ in ("orders@mx.test", orders) }
-    }
+    var scenario = ordering
     scenario.flood(at: 20_000, count: 300, rate: 1, deferred: 94, rejected: 6) { _ in
       ("orders@mx.test", orders)
     }

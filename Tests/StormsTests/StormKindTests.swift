@@ -299,15 +299,21 @@ struct StormKindTests {
     }
   }
 
-  @Test("a host whose mail reaches nobody is found on a busy server too, and named alone")
-  func bounceOutOnBusyServer() {
+  /// Ten strangers' messages a second to a user of ours.
+  private func busyServer(messages: Int) -> Scenario {
     var scenario = Scenario()
-    for number in 0..<1200 {
+    for number in 0..<messages {
       scenario.send(
         at: Double(number) / 10, from: "writer\(number)@far\(number % 90).example",
         source: .network(client: "198.18.\(number / 200).\(number % 200)", helo: nil, user: nil),
         to: [("bob@mx.test", .accepted)])
     }
+    return scenario
+  }
+
+  @Test("a host whose mail reaches nobody is found on a busy server too, and named alone")
+  func bounceOutOnBusyServer() {
+    var scenario = busyServer(messages: 1200)
     for number in 0..<180 {
       scenario.send(
         at: 60 + Double(number) / 3, from: "forged\(number)@innocent\(number % 80).example",
@@ -322,13 +328,7 @@ struct StormKindTests {
 
   @Test("so is one sender whose mail reaches nobody, though it comes from many hosts")
   func bounceOutOfOneSender() {
-    var scenario = Scenario()
-    for number in 0..<1800 {
-      scenario.send(
-        at: Double(number) / 10, from: "writer\(number)@far\(number % 90).example",
-        source: .network(client: "198.18.\(number / 200).\(number % 200)", helo: nil, user: nil),
-        to: [("bob@mx.test", .accepted)])
-    }
+    var scenario = busyServer(messages: 1800)
     for number in 0..<120 {
       scenario.send(
         at: 60 + Double(number), from: "win@lotto.example",
